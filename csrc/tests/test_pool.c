@@ -1,0 +1,122 @@
+/* The pool: every part runs once, with the caller's floating-point modes; two callers at once; fork in the middle. */
+#include "check.h"
+#include "pool.h"
+
+#include <fenv.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+
+struct count {
+    atomic_int runs[200];
+    atomic_int wrong;
+    int parts, modes;
+};
+
+static void count_part(void *ctx, int part, int parts)
+{
+    struct count *c = ctx;
+    if (parts != c->parts || part < 0 || part >= parts || fegetround() != c->modes) atomic_fetch_add(&c->wrong, 1);
+    atomic_fetch_add(&c->runs[part], 1);
+    for (int i = (int)(part % 3) * 300; i > 0; i--) __asm__ volatile("");
+}
+
+static void check_parts(int parts, int modes)
+{
+    struct count c = {.parts = parts, .modes = modes};
+    mg_parallel(parts, count_part, &c);
+    CHECK(atomic_load(&c.wrong) == 0, "%d parts: a part had wrong numbers or modes", parts);
+    for (int i = 0; i < parts; i++)
+        CHECK(atomic_load(&c.runs[i]) == 1, "%d parts: part %d ran %d times", parts, i, atomic_load(&c.runs[i]));
+}
+
+/* Two parts that wait for each other: they end only when two threads run them. */
+static void meet(void *ctx, int part, int parts)
+{
+    atomic_int *here = ctx;
+    (void)part, (void)parts;
+    atomic_fetch_add(here, 1);
+    while (atomic_load(here) < 2) sched_yield();
+}
+
+static void nested(void *ctx, int part, int parts)
+{
+    (void)ctx, (void)part, (void)parts;
+    check_parts(3, FE_TONEAREST);
+}
+
+static void *caller(void *unused)
+{
+    for (int i = 0; i < 3000; i++) check_parts(1 + i % 5, FE_TONEAREST);
+    return unused;
+}
+
+/* A product on two threads and its sum, which no thread, fork or neighbour may change. */
+static double product(void)
+{
+    enum { M = 256, K = 256 };
+    static float a[M * K];
+    float *out = malloc(M * M * sizeof *out);
+    void *scratch = malloc((size_t)mg_gemm_scratch(MG_F32, M, M, 1, K));
+    for (int i = 0; i < M * K; i++) a[i] = (float)(i % 17 - 8) / 7;
+    mg_gemm(MG_F32, M, M, 1, K, a, K, 0, 1, a, 0, 1, K, NULL, 0, 0, out, M, scratch);
+    double sum = 0;
+    for (int i = 0; i < M * M; i++) sum += out[i] * (i % 5 + 1);
+    free(out), free(scratch);
+    return sum;
+}
+
+static atomic_int stop;
+static void *worker(void *expected)
+{
+    while (!atomic_load(&stop)) CHECK(product() == *(double *)expected, "a product went wrong beside a fork");
+    return NULL;
+}
+
+int main(void)
+{
+    alarm(120); /* a pool that hangs fails */
+    for (int parts = 0; parts <= 200; parts += parts < 8 ? 1 : 64) check_parts(parts, FE_TONEAREST);
+    for (int i = 0; i < 300; i++) {
+        atomic_int here = 0;
+        mg_parallel(2, meet, &here);
+        if (i % 50 == 0) usleep(2000); /* time enough for the workers to fall asleep */
+    }
+    mg_parallel(2, nested, NULL);
+
+#ifdef FE_UPWARD
+    fesetround(FE_UPWARD);
+    check_parts(8, FE_UPWARD);
+    fesetround(FE_TONEAREST);
+    check_parts(8, FE_TONEAREST);
+#endif
+
+    pthread_t other;
+    pthread_create(&other, NULL, caller, NULL);
+    caller(NULL);
+    pthread_join(other, NULL);
+
+    mg_set_threads(1);
+    double expected = product();
+    mg_set_threads(2);
+    CHECK(product() == expected, "two threads give another product than one");
+    pthread_create(&other, NULL, worker, &expected);
+    for (int i = 0; i < 30; i++) {
+        pid_t child = fork();
+        CHECK(child >= 0, "no fork");
+        if (child == 0) {
+            alarm(60);
+            atomic_int here = 0;
+            mg_parallel(2, meet, &here); /* the child makes a worker of its own */
+            _exit(product() == expected ? 0 : 1);
+        }
+        int status = 0;
+        waitpid(child, &status, 0);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child of fork failed: status %d", status);
+    }
+    atomic_store(&stop, 1);
+    pthread_join(other, NULL);
+    printf("parts, modes, two callers and fork as promised\n");
+    return 0;
+}

@@ -1,0 +1,32 @@
+"""minigrad: one definition of a cell; read, unfolded, differentiated, run fused: the same bits."""
+
+from . import nn, operators, optim
+from .backward import backward
+from .errors import (
+    DtypeError,
+    FileError,
+    GradientError,
+    GraphFreedError,
+    MinigradError,
+    ShapeError,
+    StateDictError,
+    UsageError,
+)
+from .graph import Op, Tensor, is_grad_enabled, no_grad, set_grad_enabled, tensor
+from .kernels import config as show_config
+from .kernels import set_threads as set_num_threads
+from .ops import *  # noqa: F403
+from .ops import __all__ as _op_names
+from .transforms import grad, value_and_grad, vjp
+from .unfold import detach_state, unfold
+
+__version__ = "0.1.0"
+
+del operators
+
+__all__ = [
+    "DtypeError", "FileError", "GradientError", "GraphFreedError", "MinigradError", "Op",
+    "ShapeError", "StateDictError", "Tensor", "UsageError", "backward", "detach_state", "grad",
+    "is_grad_enabled", "nn", "no_grad", "optim", "set_grad_enabled", "set_num_threads",
+    "show_config", "tensor", "unfold", "value_and_grad", "vjp", *_op_names,
+]  # fmt: skip

@@ -1,0 +1,364 @@
+"""What a computation leaves behind: tensors, nodes, and the ops that make them.
+
+A `Tensor` is an array and the place in the graph where it came from. A `Node` is one call of an
+`Op`: its arguments, its outputs and the order in which it was made. Nodes point to the past only
+and hold plain arrays for their own outputs, so the graph has no cycles: memory is freed, by
+reference count, when the last tensor that needs it goes.
+
+`Tensor` has no arithmetic here; `operators.py` adds it. `Op.__call__` alone makes nodes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import DtypeError, GradientError, ShapeError, UsageError
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+# Ranks lie far apart, so that a fused node can be unfolded in place (see `backward.py`).
+RANK_GAP = 1 << 32
+_rank = itertools.count(0, RANK_GAP)
+
+
+# --- the recording switch ------------------------------------------------------------------------
+
+
+class _Mode(threading.local):
+    recording = True  # every thread starts with its own switch, on
+
+
+_mode = _Mode()
+
+
+def is_grad_enabled() -> bool:
+    """Whether calls in this thread are recorded for a later backward pass."""
+    return _mode.recording
+
+
+class set_grad_enabled:
+    """Context manager: record (`True`) or do not record (`False`) within the block.
+
+    >>> x = mg.tensor([1.0], requires_grad=True)
+    >>> with mg.set_grad_enabled(False):
+    ...     (x * x).requires_grad
+    False
+    """
+
+    def __init__(self, enabled: bool):
+        self.enabled = bool(enabled)
+        self._before: list[bool] = []
+
+    def __enter__(self):
+        self._before.append(_mode.recording)
+        _mode.recording = self.enabled
+        return self
+
+    def __exit__(self, *exc):
+        _mode.recording = self._before.pop()
+
+
+def no_grad() -> set_grad_enabled:
+    """Context manager: compute without recording.
+
+    >>> x = mg.tensor([1.0], requires_grad=True)
+    >>> with mg.no_grad():
+    ...     (x * x).requires_grad
+    False
+    """
+    return set_grad_enabled(False)
+
+
+# --- tensor and node -----------------------------------------------------------------------------
+
+
+class Node:
+    """One recorded call: `outs = op.forward(*args, **params)`; a leaf has no op and no arguments.
+
+    `rank` grows with every creation, so a node's arguments always have smaller ranks: sorting by
+    rank is a topological order. `args` is None once a backward pass has used the node up. `saved`
+    are arrays that the op's rule wants besides its outputs. `expansion` are the tensors that
+    stand for the outputs of a fused node once it has been unfolded in place.
+    """
+
+    __slots__ = (
+        "__weakref__", "args", "expansion", "grad", "op", "outs", "params", "rank", "saved",
+    )  # fmt: skip
+
+    def __init__(
+        self, op: Op | None, args: tuple | None, params: dict, outs: tuple, saved: tuple = ()
+    ):
+        self.op, self.args, self.params, self.outs, self.saved = op, args, params, outs, saved
+        self.rank = next(_rank)
+        self.expansion: tuple[Tensor, ...] | None = None
+        self.grad: Tensor | None = None  # leaves only
+
+    def __repr__(self):
+        return f"<Node {self.op.name if self.op else 'leaf'} rank {self.rank}>"
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    `data` is the NumPy array. `node` and `index` say which output of which recorded call it is;
+    `node` is None for a constant.
+    """
+
+    __slots__ = ("__weakref__", "data", "index", "node")
+
+    def __init__(self, data, requires_grad: bool = False):
+        self.data = _array(data)
+        self.node: Node | None = None
+        self.index = 0
+        if requires_grad:
+            self.requires_grad = True
+
+    @classmethod
+    def of(cls, data: np.ndarray, node: Node | None, index: int = 0) -> Tensor:
+        """The tensor that is output `index` of `node`."""
+        t = Tensor.__new__(Tensor)
+        t.data, t.node, t.index = data, node, index
+        return t
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the tensor was not computed by a recorded call."""
+        return self.node is None or self.node.op is None
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to or through this tensor; may be set on leaves."""
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if not self.is_leaf:
+            raise GradientError(
+                "requires_grad: set on a computed tensor",
+                "expected a leaf, got the output of " + self.node.op.name,  # type: ignore
+                "use .detach() to cut a tensor from its graph",
+            )
+        if not wanted:
+            self.node = None
+        elif self.node is None:
+            if self.data.dtype not in FLOATS:
+                raise DtypeError(
+                    "requires_grad: a tensor that cannot have a gradient",
+                    f"expected float32 or float64, got {self.data.dtype}",
+                    "convert with .astype(np.float64) first",
+                )
+            self.node, self.index = Node(None, (), {}, ()), 0
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient accumulated by `backward()`: leaves only, None until there is one."""
+        return self.node.grad if self.node is not None else None
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if self.node is None or self.node.op is not None:
+            if value is None:
+                return
+            raise GradientError(
+                "grad: set on a tensor that keeps none",
+                "expected a leaf with requires_grad=True",
+                "set requires_grad=True first",
+            )
+        if value is not None:
+            value = value if isinstance(value, Tensor) else Tensor(value)
+            if value.shape != self.shape or value.dtype != self.dtype:
+                raise ShapeError(
+                    "grad: set to a tensor of another kind",
+                    f"expected {self.dtype} {self.shape}, got {value.dtype} {value.shape}",
+                    "a gradient has the shape and dtype of its tensor",
+                )
+        self.node.grad = value
+
+    def detach(self) -> Tensor:
+        """The same array as a constant, cut from the graph (memory is shared)."""
+        return Tensor.of(self.data, None)
+
+    def numpy(self) -> np.ndarray:
+        """The array itself; raises `GradientError` where a gradient would be lost."""
+        if self.node is not None:
+            raise GradientError(
+                "numpy: called on a tensor that needs a gradient",
+                "expected a constant; the gradient would be lost",
+                "use .detach().numpy()",
+            )
+        return self.data
+
+    def item(self) -> float | int:
+        """The Python number of a tensor with one element."""
+        return self.data.item()
+
+    def __len__(self):
+        return len(self.data)
+
+    def __repr__(self):
+        body = np.array2string(self.data, separator=", ", prefix="tensor(")
+        note = "" if self.node is None else ", requires_grad=True"
+        if self.node is not None and self.node.op is not None:
+            note = f", op={self.node.op.name}"
+        kind = "" if self.dtype == np.float64 else f", dtype={self.dtype}"
+        return f"tensor({body}{kind}{note})"
+
+
+def _array(data) -> np.ndarray:
+    """`data` as an array of a supported dtype: float32, float64, or integers and booleans."""
+    a = data.data if isinstance(data, Tensor) else np.asarray(data)
+    if a.dtype in FLOATS or a.dtype.kind in "iub":
+        return a
+    raise DtypeError(
+        "tensor: a dtype minigrad does not compute with",
+        f"expected float32, float64 or integers, got {a.dtype}",
+        "convert with .astype(np.float32) or .astype(np.float64)",
+    )
+
+
+def tensor(data, dtype=None, requires_grad: bool = False) -> Tensor:
+    """A new tensor holding a copy of `data`, any nested sequence or array.
+
+    Floats become float64 unless `dtype` says otherwise; integers stay integers (for indexing).
+    Raises `DtypeError` for other dtypes, and for a gradient asked of integers.
+
+    >>> mg.tensor([[1.0, 2.0]]).shape
+    (1, 2)
+    """
+    source = data.data if isinstance(data, Tensor) else data
+    return Tensor(np.array(source, dtype=dtype), requires_grad)
+
+
+# --- ops -----------------------------------------------------------------------------------------
+
+registry: dict[str, Op] = {}
+
+
+class Op:
+    """A function of arrays together with its vector-Jacobian products (VJPs).
+
+    `forward(*arrays, **params)` returns an array, or a tuple of arrays if `multi`.
+
+    `vjps` holds one rule for each argument, `rule(g, out, *args, **params)`: from the cotangent
+    `g` of the output, the contribution to the cotangent of that argument. None in place of a rule
+    means *not differentiable*, which is not the same as a zero gradient. Ops with any number of
+    arguments give one rule for all, `vjp(needs, g, out, *args, **params)`, that returns one
+    contribution for each argument; `needs[i]` says whether argument `i` wants one.
+
+    The grammar of rules is in `minigrad/ops/__init__.py`. Rules are called with arrays in an
+    ordinary backward pass, and with tensors when the pass itself is recorded: one text serves
+    every order of differentiation.
+
+    `forward_saving(*arrays, **params) -> (output(s), saved)` runs in place of `forward` when the
+    call is recorded; the rule then sees `out = (*outputs, *saved)`. An op with a `reference`, the
+    same function made of other ops, needs a rule for arrays only: a pass that is recorded puts
+    the reference in its place.
+
+    >>> square = mg.Op("square", lambda x: x * x, vjps=[lambda g, out, x: 2 * g * x])
+    >>> x = mg.tensor([3.0], requires_grad=True)
+    >>> square(x).sum().backward()
+    >>> x.grad
+    tensor([6.])
+    """
+
+    __slots__ = ("forward", "forward_saving", "multi", "name", "reference", "vjp", "vjps")
+
+    def __init__(
+        self,
+        name: str,
+        forward: Callable,
+        vjps: Sequence[Callable | None] | None = None,
+        *,
+        vjp: Callable | None = None,
+        multi: bool = False,
+        forward_saving: Callable | None = None,
+        reference: Callable | None = None,
+    ):
+        if (vjps is None) == (vjp is None):
+            raise UsageError(
+                f"Op {name}: its rules",
+                "expected either vjps (one rule an argument) or vjp (one rule for all)",
+                "pass exactly one of the two; vjps=[None] for a function without gradient",
+            )
+        self.name, self.forward, self.multi = name, forward, multi
+        self.vjps = tuple(vjps) if vjps is not None else None
+        self.vjp, self.forward_saving, self.reference = vjp, forward_saving, reference
+
+    def __repr__(self):
+        return f"<Op {self.name}>"
+
+    def __call__(self, *args, **params) -> Any:
+        """Arrays in, arrays out, nothing recorded; with a tensor among them, tensors out."""
+        for a in args:
+            if isinstance(a, Tensor):
+                break
+        else:
+            return self.forward(*args, **params)
+
+        values, dtype, record = [], None, False
+        for i, a in enumerate(args):
+            if isinstance(a, Tensor):
+                if a.node is not None and (self.vjps is None or any(self.vjps[i : i + 1])):
+                    record = True
+                a = a.data
+            if isinstance(a, np.ndarray) and a.dtype.kind == "f":
+                if dtype is None:
+                    dtype = a.dtype
+                elif a.dtype is not dtype and a.dtype != dtype:
+                    raise DtypeError(
+                        f"{self.name}: argument {i}",
+                        f"expected {dtype} like the arguments before it, got {a.dtype}",
+                        f"convert one side, for example with .astype(np.{dtype})",
+                    )
+            values.append(a)
+        record = record and _mode.recording
+
+        saved: tuple = ()
+        try:
+            if record and self.forward_saving is not None:
+                out, saved = self.forward_saving(*values, **params)
+            else:
+                out = self.forward(*values, **params)
+        except ValueError as error:
+            if isinstance(error, ShapeError | UsageError):
+                raise
+            shapes = ", ".join(str(np.shape(v)) for v in values)
+            raise ShapeError(
+                f"{self.name}: arguments that do not fit together",
+                f"got shapes {shapes}: {error}",
+                "check the shapes; reshape or transpose one side",
+            ) from error
+
+        outs = tuple(np.asarray(o) for o in (out if self.multi else (out,)))
+        node = Node(self, args, params, outs, saved) if record else None
+        if self.multi:
+            return tuple(Tensor.of(o, node, i) for i, o in enumerate(outs))
+        return Tensor.of(outs[0], node)
+
+
+def register(op: Op) -> Op:
+    """Enters a library op into the table that the tests walk through; names are unique."""
+    assert op.name not in registry, op.name
+    registry[op.name] = op
+    return op

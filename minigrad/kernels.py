@@ -1,0 +1,562 @@
+"""Doors to the C kernels: each checks its arguments, allocates the result, and calls.
+
+This module alone knows dtypes, strides and C pointers. Every door has a NumPy twin beside it, used
+when the extension is not built or `MINIGRAD_KERNELS=numpy` asks for it. The twins agree with C
+within rounding, not to the bit; they also take complex arrays, because a complex step is the
+exact oracle for a gradient.
+
+Environment, read at import: `MINIGRAD_KERNELS=c|numpy`, `MINIGRAD_ISA=avx512|avx2|neon|generic`,
+`MINIGRAD_NUM_THREADS`. A value that cannot be honoured raises.
+
+The bit contract rests on two facts. A product's every output element is one chain
+`acc = start; for k ascending: acc = fma(a[i,k], b[k,j], acc)`, whatever the tiles, threads and
+vectors; and one exp, log, tanh, sigmoid, softplus serves the node path and the fused kernels.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+
+from .errors import DtypeError, ShapeError, UsageError
+
+_choice = os.environ.get("MINIGRAD_KERNELS", "")
+if _choice not in ("", "c", "numpy"):
+    raise UsageError(
+        "MINIGRAD_KERNELS: a backend that does not exist",
+        f"expected c or numpy, got {_choice!r}",
+        "unset it to take C where the extension is built",
+    )
+lib: Any = None
+ffi: Any = None
+why_numpy = "MINIGRAD_KERNELS=numpy"
+if _choice != "numpy":
+    try:
+        from ._native import ffi, lib  # type: ignore[import-not-found,no-redef]
+    except ImportError as error:
+        why_numpy = f"no C extension: {error}"
+        if _choice == "c":
+            raise
+
+_CODE = {np.dtype(np.float32): 0, np.dtype(np.float64): 1}  # MG_F32, MG_F64
+_UNARY = {"exp": 0, "log": 1, "tanh": 2, "sigmoid": 3, "softplus": 4}
+
+
+# --- configuration -------------------------------------------------------------------------------
+
+
+def backend() -> str:
+    """The kernels in use: "c" or "numpy"."""
+    return "numpy" if lib is None else "c"
+
+
+def isa() -> str:
+    """The instruction set in use; "numpy" without the C extension."""
+    return "numpy" if lib is None else ffi.string(lib.mg_isa()).decode()
+
+
+def isas() -> list[str]:
+    """The instruction sets this machine can run, best first; empty without the C extension."""
+    return [] if lib is None else ffi.string(lib.mg_isas()).decode().split()
+
+
+def set_isa(name: str) -> None:
+    """Runs all kernels on another instruction set (results keep their bits)."""
+    if lib is None or lib.mg_set_isa(name.encode()) != 0:
+        raise UsageError(
+            f"set_isa: {name!r}",
+            f"expected one of: {', '.join(isas()) or 'none, the NumPy path is in use'}",
+            "choose one of these, or unset MINIGRAD_ISA",
+        )
+
+
+def threads() -> int:
+    """How many threads a kernel may use."""
+    return 1 if lib is None else lib.mg_threads()
+
+
+def set_threads(n: int) -> None:
+    """Lets kernels use up to `n` threads (results keep their bits); raises `UsageError`."""
+    if not isinstance(n, int | np.integer) or not 1 <= n <= 1024:
+        raise UsageError(
+            "set_num_threads: the number of threads",
+            f"expected an integer from 1 to 1024, got {n!r}",
+            "MINIGRAD_NUM_THREADS and set_num_threads take a small positive integer",
+        )
+    if lib is not None:
+        lib.mg_set_threads(int(n))
+
+
+def config() -> dict[str, str]:
+    """What runs: backend, instruction set, threads, versions."""
+    what = backend() if lib is not None else f"numpy ({why_numpy})"
+    return {
+        "backend": what,
+        "isa": f"{isa()} of {' '.join(isas())}" if lib is not None else "-",
+        "threads": str(threads()),
+        "numpy": np.__version__,
+    }
+
+
+if lib is not None:
+    _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    _threads = os.environ.get("MINIGRAD_NUM_THREADS") or str(_cores or 1)
+    set_threads(int(_threads) if _threads.isdigit() else _threads)  # type: ignore[arg-type]
+    if os.environ.get("MINIGRAD_ISA"):
+        set_isa(os.environ["MINIGRAD_ISA"])
+
+
+# --- pointers, scratch, checks -------------------------------------------------------------------
+
+
+class _Scratch(threading.local):
+    """Working memory for kernels, which never allocate: grows, is reused, one for each thread."""
+
+    buffer = np.empty(0, np.uint8)
+
+    def pointer(self, size: int):
+        if self.buffer.size < size:
+            self.buffer = np.empty(size, np.uint8)
+        return ffi.from_buffer(self.buffer)
+
+
+_scratch = _Scratch()
+
+
+def _pointer(a: np.ndarray | None):
+    if a is None:
+        return ffi.NULL
+    return ffi.from_buffer("int64_t[]", a) if a.dtype == np.int64 else ffi.from_buffer(a)
+
+
+def _dtype(name: str, *arrays: np.ndarray | None) -> np.dtype:
+    """The one dtype of all arrays; raises where they differ or C has no kernel for it."""
+    first = next(a for a in arrays if a is not None).dtype
+    for i, a in enumerate(arrays):
+        if a is not None and (a.dtype != first or a.dtype not in _CODE):
+            raise DtypeError(
+                f"{name}: argument {i}",
+                f"expected {first if first in _CODE else 'float32 or float64'}, got {a.dtype}",
+                "convert with .astype(np.float32) or .astype(np.float64)",
+            )
+    return first
+
+
+def _in_c(*arrays) -> bool:
+    """Whether the C kernels take this call: the twins serve complex arrays."""
+    return lib is not None and not any(a is not None and a.dtype.kind == "c" for a in arrays)
+
+
+def _strided(a: np.ndarray):
+    """(pointer, strides in elements, owner) of a 2- or 3-D array, copied only if it must be."""
+    if a.flags.c_contiguous:
+        return ffi.from_buffer(a), [s // a.itemsize for s in a.strides], a
+    if a.ndim == 2 and a.T.flags.c_contiguous:
+        return ffi.from_buffer(a.T), [1, a.shape[0]], a
+    if a.ndim == 3 and a.strides[0] < 0 and (base := a[::-1]).flags.c_contiguous:  # time reversed
+        last = (len(a) - 1) * base.strides[0]
+        start = ffi.from_buffer("char[]", base) + last
+        return start, [s // a.itemsize for s in a.strides], base
+    a = np.ascontiguousarray(a)
+    return ffi.from_buffer(a), [s // a.itemsize for s in a.strides], a
+
+
+# --- elementwise ---------------------------------------------------------------------------------
+
+
+def _unary(name: str, x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    if not _in_c(x):
+        return _UNARY_TWINS[name](x)
+    dtype = _dtype(name, x)
+    x = np.ascontiguousarray(x)
+    out = np.empty(x.shape, dtype)
+    lib.mg_unary(_CODE[dtype], _UNARY[name], x.size, ffi.from_buffer(x), ffi.from_buffer(out))
+    return out
+
+
+def exp(x):
+    """e^x, at most 2 ulp off."""
+    return _unary("exp", x)
+
+
+def log(x):
+    """Natural logarithm, at most 2 ulp off; -inf at 0, NaN below."""
+    return _unary("log", x)
+
+
+def tanh(x):
+    """Hyperbolic tangent, at most 2 ulp off; odd to the bit."""
+    return _unary("tanh", x)
+
+
+def sigmoid(x):
+    """1 / (1 + e^-x), at most 2 ulp off."""
+    return _unary("sigmoid", x)
+
+
+def softplus(x):
+    """log(1 + e^x), at most 2 ulp off."""
+    return _unary("softplus", x)
+
+
+def _sigmoid_twin(x):
+    e = np.exp(np.where(x.real < 0, x, -x))  # never overflows; no abs, which complex steps forbid
+    return np.where(x.real < 0, e, 1) / (1 + e)
+
+
+def _softplus_twin(x):
+    return np.where(x.real > 0, x, 0) + np.log1p(np.exp(np.where(x.real < 0, x, -x)))
+
+
+def _log_twin(x):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(x)
+
+
+def _exp_twin(x):
+    with np.errstate(over="ignore"):
+        return np.exp(x)
+
+
+_UNARY_TWINS = {
+    "exp": _exp_twin,
+    "log": _log_twin,
+    "tanh": np.tanh,
+    "sigmoid": _sigmoid_twin,
+    "softplus": _softplus_twin,
+}
+
+
+# --- reductions ----------------------------------------------------------------------------------
+
+
+def sum(x, axis=None, keepdims=False):
+    """Sum over `axis` in an order that depends on the shape alone, not on the memory layout."""
+    return np.add.reduce(np.ascontiguousarray(x).reshape(np.shape(x)), axis=axis, keepdims=keepdims)
+
+
+def row_sums(*arrays: np.ndarray) -> np.ndarray:
+    """Sum of all rows of arrays (..., C), one chain over arrays and rows in the order given."""
+    width = arrays[0].shape[-1]
+    if not _in_c(*arrays):
+        return np.concatenate([a.reshape(-1, width) for a in arrays]).sum(axis=0)
+    out = None
+    for a in _merged(arrays):
+        out = _accumulate(None, a, out)
+    assert out is not None
+    return out[0]
+
+
+# --- products ------------------------------------------------------------------------------------
+
+
+def _gemm(a: np.ndarray, b: np.ndarray, start: np.ndarray | None) -> np.ndarray:
+    """a (M, K) times b (K, N), each chain begun at start: None, (N,) or (M, N)."""
+    (m, k), n = a.shape, b.shape[1]
+    dtype = _dtype("matrix product", a, b, start)
+    code = _CODE[dtype]
+    pa, (a_row, a_k), a = _strided(a)
+    pb, (b_k, b_col), b = _strided(b)
+    out = np.empty((m, n), dtype)
+    if start is None:
+        ps, s_row, s_col = ffi.NULL, 0, 0
+    else:
+        start = np.ascontiguousarray(start)
+        ps, s_row, s_col = ffi.from_buffer(start), (n if start.ndim == 2 else 0), 1
+    work = _scratch.pointer(lib.mg_gemm_scratch(code, m, n, 1, k))
+    lib.mg_gemm(
+        code, m, n, 1, k, pa, a_row, 0, a_k, pb, 0, b_k, b_col,
+        ps, s_row, s_col, ffi.from_buffer(out), n, work,
+    )  # fmt: skip
+    return out
+
+
+def matmul(a, b):
+    """Matrix product with NumPy's rules for 1-D and stacked arguments; chains start at 0."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ShapeError(
+            "matmul: the inner sizes of its arguments",
+            f"expected (..., M, K) and (..., K, N), got {a.shape} and {b.shape}",
+            "transpose one side, or check which axis is contracted",
+        )
+    if not _in_c(a, b):
+        return np.matmul(a, b)
+    rows = a[None] if a.ndim == 1 else a
+    columns = b[:, None] if b.ndim == 1 else b
+    if columns.ndim == 2:
+        out = _gemm(rows.reshape(-1, rows.shape[-1]), columns, None)
+        out = out.reshape(*rows.shape[:-1], columns.shape[-1])
+    else:
+        stack = np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
+        out = np.empty((*stack, rows.shape[-2], columns.shape[-1]), _dtype("matmul", a, b))
+        rows = np.broadcast_to(rows, (*stack, *rows.shape[-2:]))
+        columns = np.broadcast_to(columns, (*stack, *columns.shape[-2:]))
+        for index in np.ndindex(stack):
+            out[index] = _gemm(rows[index], columns[index], None)
+    if a.ndim == 1:
+        out = out[..., 0, :]
+    return out[..., 0] if b.ndim == 1 else out
+
+
+def affine(x, weight, start):
+    """x (..., K) times weight (N, K) transposed, each chain begun at start, (N,) or (..., N)."""
+    x, weight, start = np.asarray(x), np.asarray(weight), np.asarray(start)
+    shape = (*x.shape[:-1], weight.shape[0])
+    if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
+        raise ShapeError(
+            "affine: x and weight",
+            f"expected (..., K) and (N, K), got {x.shape} and {weight.shape}",
+            "a weight has a row for each output and a column for each input",
+        )
+    if start.shape not in (shape, shape[-1:]):
+        raise ShapeError(
+            "affine: start",
+            f"expected {shape[-1:]} or {shape}, got {start.shape}",
+            "a bias has one entry for each row of the weight",
+        )
+    if not _in_c(x, weight, start):
+        return np.matmul(x, weight.T) + start
+    if start.ndim > 1:
+        start = start.reshape(-1, shape[-1])
+    return _gemm(x.reshape(-1, x.shape[-1]), weight.T, start).reshape(shape)
+
+
+def products(*pairs):
+    """Sum of a^T b over pairs a, b, a, b, ... of (..., M) and (..., N): (M, N), one chain.
+
+    The chain runs over the pairs in the order given and over the rows of each in order.
+    """
+    for i, (a, b) in enumerate(zip(pairs[0::2], pairs[1::2], strict=True)):
+        if a.shape[:-1] != b.shape[:-1]:
+            raise ShapeError(
+                f"products: pair {i}",
+                f"expected as many rows in both, got {a.shape} and {b.shape}",
+                "check the shapes",
+            )
+    if not _in_c(*pairs):
+        a, b = (np.concatenate([p.reshape(-1, p.shape[-1]) for p in pairs[i::2]]) for i in (0, 1))
+        return a.T @ b
+    out = None
+    for a, b in zip(_merged(pairs[0::2]), _merged(pairs[1::2]), strict=True):
+        out = _accumulate(a, b, out)
+    return out
+
+
+def _merged(arrays) -> list[np.ndarray]:
+    """Many small operands laid end to end make one product: same chain, one call."""
+    flat = [a if a.ndim in (2, 3) else a.reshape(-1, a.shape[-1]) for a in arrays]
+    if len(flat) > 1 and all(a.ndim == 2 for a in flat):
+        return [np.concatenate(flat)]
+    return flat
+
+
+def _accumulate(a: np.ndarray | None, b: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    """out + a^T b for a (blocks, K, M), b (blocks, K, N), or both without blocks; in place.
+
+    `a` None stands for a column of ones, which sums rows: fma(1, b, acc) is acc + b exactly.
+    """
+    b = b[None] if b.ndim == 2 else b
+    blocks, k, n = b.shape
+    dtype = _dtype("products", a, b)
+    code = _CODE[dtype]
+    if a is None:
+        m, a_block, a_k, a_row = 1, 0, 0, 0
+        a = np.ones(1, dtype)
+        pa = ffi.from_buffer(a)
+    else:
+        pa, (a_block, a_k, a_row), a = _strided(a[None] if a.ndim == 2 else a)
+        m = a.shape[-1]
+    pb, (b_block, b_k, b_col), b = _strided(b)
+    start = out
+    if out is None:
+        out = np.empty((m, n), dtype)
+    po = ffi.from_buffer(out)
+    work = _scratch.pointer(lib.mg_gemm_scratch(code, m, n, blocks, k))
+    lib.mg_gemm(
+        code, m, n, blocks, k, pa, a_row, a_block, a_k, pb, b_block, b_k, b_col,
+        ffi.NULL if start is None else po, n, 1, po, n, work,
+    )  # fmt: skip
+    return out
+
+
+# --- rows by index -------------------------------------------------------------------------------
+
+
+def scatter_rows(index: np.ndarray, g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros of `shape` with g[r] added to row index[r], r ascending (the gradient of a lookup).
+
+    index has any shape; g has that shape followed by shape[1:]. Raises `ShapeError` for a row
+    that does not exist.
+    """
+    out = np.zeros(shape, g.dtype)
+    index = np.ascontiguousarray(index, np.int64).reshape(-1)
+    if index.size and not -shape[0] <= index.min() <= index.max() < shape[0]:
+        raise ShapeError(
+            "scatter_rows: index",
+            f"expected rows from {-shape[0]} to {shape[0] - 1}, "
+            f"got {index.min()} to {index.max()}",
+            "check the indices against the number of rows",
+        )
+    index = np.where(index < 0, index + shape[0], index)
+    rows = np.ascontiguousarray(g).reshape(index.size, -1)
+    if _in_c(g):
+        code = _CODE[_dtype("scatter_rows", g)]
+        width = out.size // max(1, shape[0])
+        lib.mg_scatter_rows(
+            code, index.size, width, _pointer(index), _pointer(rows), _pointer(out)
+        )
+    else:
+        np.add.at(out.reshape(shape[0], -1), index, rows)
+    return out
+
+
+# --- LSTM over a whole sequence ------------------------------------------------------------------
+
+
+def _lstm_check(xs, h0, c0, w, u, b, lengths):
+    if xs.ndim != 3 or h0.ndim != 2:
+        raise ShapeError(
+            "lstm: xs and the initial state",
+            f"expected (T, N, I) and (N, H), got {xs.shape} and {h0.shape}",
+            "time comes first; use batch_first=True in the layer for (N, T, I)",
+        )
+    (_, n, i), hidden = xs.shape, h0.shape[1]
+    expected = {
+        "h0": (h0, (n, hidden)),
+        "c0": (c0, (n, hidden)),
+        "weight_ih": (w, (4 * hidden, i)),
+        "weight_hh": (u, (4 * hidden, hidden)),
+        "bias": (b, (4 * hidden,)),
+    }
+    for name, (array, shape) in expected.items():
+        if array.shape != shape:
+            raise ShapeError(
+                f"lstm: {name}",
+                f"expected {shape} beside xs {xs.shape}, got {array.shape}",
+                "check the sizes of the cell and of its state",
+            )
+    return check_lengths(lengths, xs.shape[0], n)
+
+
+def check_lengths(lengths, steps: int, rows: int) -> np.ndarray | None:
+    """`lengths` as int64 (N,), each within 0..T; raises `ShapeError` otherwise."""
+    if lengths is None:
+        return None
+    lengths = np.asarray(lengths)
+    if (
+        lengths.shape != (rows,)
+        or lengths.dtype.kind not in "iu"
+        or (rows and (lengths.min() < 0 or lengths.max() > steps))
+    ):
+        raise ShapeError(
+            "lengths: one for each row of the batch",
+            f"expected {rows} integers from 0 to {steps}, got {lengths.dtype} {lengths.shape}"
+            + (f" from {lengths.min()} to {lengths.max()}" if lengths.size else ""),
+            "pass the number of steps of each sequence",
+        )
+    return np.ascontiguousarray(lengths, np.int64)
+
+
+def _lstm_forward(xs, h0, c0, w, u, b, lengths, save: bool):
+    lengths = _lstm_check(xs, h0, c0, w, u, b, lengths)
+    if not _in_c(xs, h0, c0, w, u, b):
+        return _lstm_forward_twin(xs, h0, c0, w, u, b, lengths)
+    dtype = _dtype("lstm", xs, h0, c0, w, u, b)
+    (steps, n, i), hidden = xs.shape, h0.shape[1]
+    xs, h0, c0, w, u, b = (np.ascontiguousarray(a) for a in (xs, h0, c0, w, u, b))
+    ys = np.empty((steps, n, hidden), dtype)
+    h, c = np.empty((n, hidden), dtype), np.empty((n, hidden), dtype)
+    gates = np.empty((steps, n, 4 * hidden), dtype) if save else None
+    cells = np.empty((steps, n, hidden), dtype) if save else None
+    work = _scratch.pointer(lib.mg_lstm_scratch(_CODE[dtype], steps, n, i, hidden))
+    lib.mg_lstm_forward(
+        _CODE[dtype], steps, n, i, hidden, *map(_pointer, (xs, w, u, b, h0, c0, lengths)),
+        *map(_pointer, (ys, h, c, gates, cells)), work,
+    )  # fmt: skip
+    return (ys, h, c), (gates, cells)
+
+
+def lstm_forward(xs, h0, c0, w, u, b, lengths=None):
+    """An LSTM over a whole sequence, nothing kept: ys (T, N, H), h (N, H), c (N, H).
+
+    xs (T, N, I), h0 and c0 (N, H), w (4H, I), u (4H, H), b (4H,), gates in the order i f g o.
+    Rows past their length give 0 and keep their state.
+    """
+    return _lstm_forward(xs, h0, c0, w, u, b, lengths, save=False)[0]
+
+
+def lstm_forward_saving(xs, h0, c0, w, u, b, lengths=None):
+    """As `lstm_forward`, with what backward needs: gates (T, N, 4H) and cells (T, N, H)."""
+    return _lstm_forward(xs, h0, c0, w, u, b, lengths, save=True)
+
+
+def lstm_backward(g, u, c0, lengths, gates, cells):
+    """Back-propagation through time: cotangents dz (T, N, 4H), dh0 (N, H), dc0 (N, H).
+
+    g = (dys, dh, dc), the cotangents of the three outputs; dz belongs to the pre-activations,
+    from which weight and input gradients follow as ordinary products.
+    """
+    dys, dh, dc = g
+    steps, n, hidden = cells.shape
+    lengths = check_lengths(lengths, steps, n)
+    if not _in_c(u, gates):
+        return _lstm_backward_twin(dys, dh, dc, u, c0, lengths, gates, cells)
+    dtype = _dtype("lstm backward", dys, dh, dc, u, c0, gates, cells)
+    dys, dh, dc, u, c0 = (np.ascontiguousarray(a) for a in (dys, dh, dc, u, c0))
+    dz = np.empty((steps, n, 4 * hidden), dtype)
+    dh0, dc0 = np.empty((n, hidden), dtype), np.empty((n, hidden), dtype)
+    work = _scratch.pointer(lib.mg_lstm_scratch(_CODE[dtype], steps, n, 1, hidden))
+    lib.mg_lstm_backward(
+        _CODE[dtype], steps, n, hidden, *map(_pointer, (u, c0, lengths, gates, cells)),
+        *map(_pointer, (dys, dh, dc, dz, dh0, dc0)), work,
+    )  # fmt: skip
+    return dz, dh0, dc0
+
+
+def _lstm_forward_twin(xs, h, c, w, u, b, lengths):
+    ys, gates, cells = [], [], []
+    for t, x in enumerate(xs):
+        z = affine(h, u, affine(x, w, b))
+        zi, zf, zg, zo = np.split(z, 4, axis=1)
+        i, f, g, o = sigmoid(zi), sigmoid(zf), tanh(zg), sigmoid(zo)
+        new_c = f * c + i * g
+        new_h = o * tanh(new_c)
+        saved = np.concatenate([i, f, g, o], axis=1)
+        if lengths is None:
+            h, c, y = new_h, new_c, new_h
+        else:
+            active = (t < lengths)[:, None]
+            h, c, y = np.where(active, new_h, h), np.where(active, new_c, c), new_h * 0
+            y = np.where(active, new_h, y)
+            saved, new_c = np.where(active, saved, 0), np.where(active, new_c, 0)
+        ys.append(y)
+        gates.append(saved)
+        cells.append(new_c)
+    shape = (0, *h.shape)
+    stacked = [
+        np.stack(a) if a else np.zeros((*shape[:-1], k * h.shape[1]), h.dtype)
+        for a, k in ((ys, 1), (gates, 4), (cells, 1))
+    ]
+    return (stacked[0], np.array(h), np.array(c)), tuple(stacked[1:])
+
+
+def _lstm_backward_twin(dys, dh, dc, u, c0, lengths, gates, cells):
+    dz = np.zeros(gates.shape, gates.dtype)
+    for t in reversed(range(len(cells))):
+        active = np.True_ if lengths is None else (t < lengths)[:, None]
+        i, f, g, o = np.split(gates[t], 4, axis=1)
+        c_prev = cells[t - 1] if t else c0
+        tc = tanh(cells[t])
+        dht = dh + np.where(active, dys[t], 0)
+        dct = dc + (dht * o) * (1 - tc * tc)
+        di, df, dg, do = dct * g, dct * c_prev, dct * i, dht * tc
+        step = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)]
+        dz[t] = np.where(active, np.concatenate(step, axis=1), 0)
+        dh = np.where(active, matmul(dz[t], u), dh)
+        dc = np.where(active, dct * f, dc)
+    return dz, np.array(dh), np.array(dc)

@@ -1,0 +1,112 @@
+"""Named arrays that learn: `Parameter`, and `Module`, which holds and names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from .errors import StateDictError
+from .graph import Tensor
+
+
+class Parameter(Tensor):
+    """A tensor that a module owns and an optimiser changes in place.
+
+    >>> mg.nn.Parameter(np.zeros(2)).requires_grad
+    True
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data):
+        super().__init__(np.array(data), requires_grad=True)
+
+
+class Module:
+    """A part of a model. Attributes that are parameters, modules, or lists of modules belong to it.
+
+    >>> class Scale(mg.nn.Module):
+    ...     def __init__(self):
+    ...         self.factor = mg.nn.Parameter(np.ones(3))
+    ...     def __call__(self, x):
+    ...         return x * self.factor
+    >>> list(Scale().state_dict())
+    ['factor']
+    """
+
+    training = True
+
+    def __call__(self, *args, **kwargs):
+        raise TypeError(f"{type(self).__name__} does not define __call__")
+
+    def _children(self) -> Iterator[tuple[str, Parameter | Module]]:
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter | Module):
+                yield name, value
+            elif isinstance(value, list | tuple):
+                for i, item in enumerate(value):
+                    if isinstance(item, Parameter | Module):
+                        yield f"{name}.{i}", item
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Pairs of dotted name and parameter, in the order of definition; each parameter once."""
+        seen: set[int] = set()
+        for name, child in self._children():
+            pairs = [(name, child)] if isinstance(child, Parameter) else [
+                (f"{name}.{inner}", p) for inner, p in child.named_parameters()
+            ]  # fmt: skip
+            for full, p in pairs:
+                if id(p) not in seen:
+                    seen.add(id(p))
+                    yield full, p
+
+    def parameters(self) -> Iterator[Parameter]:
+        """The parameters, in the order of definition."""
+        for _, p in self.named_parameters():
+            yield p
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients: every `.grad` becomes None."""
+        for p in self.parameters():
+            p.grad = None
+
+    def train(self, mode: bool = True) -> Module:
+        """Sets the module and its parts to training (or, with False, evaluation) mode."""
+        self.training = mode
+        for _, child in self._children():
+            if isinstance(child, Module):
+                child.train(mode)
+        return self
+
+    def eval(self) -> Module:
+        """Sets the module and its parts to evaluation mode."""
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters by name."""
+        return {name: p.data.copy() for name, p in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Takes over parameters by name; checks all of them before it touches one.
+
+        Arrays are converted to the dtype of the parameter. Raises `StateDictError` listing every
+        name that is missing, unknown, or of another shape.
+        """
+        own = dict(self.named_parameters())
+        arrays = {k: np.asarray(v.data if isinstance(v, Tensor) else v) for k, v in state.items()}
+        wrong = [f"{k} is missing" for k in own if k not in arrays]
+        wrong += [f"{k} is unknown" for k in arrays if k not in own]
+        wrong += [
+            f"{k} has shape {arrays[k].shape} and not {p.shape}"
+            for k, p in own.items()
+            if k in arrays and arrays[k].shape != p.shape
+        ]
+        if wrong:
+            raise StateDictError(
+                f"load_state_dict: {type(self).__name__}",
+                "expected the names and shapes of its parameters: " + "; ".join(wrong),
+                "build the module with the sizes of the saved one; nothing was changed",
+            )
+        for k, p in own.items():
+            p.data[...] = arrays[k]

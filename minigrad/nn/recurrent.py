@@ -1,0 +1,152 @@
+"""Recurrent layers: cells stacked in depth and run in one or both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..cells import Cell, GatedCell, GRUCell, LSTMCell, RNNCell
+from ..errors import ShapeError
+from ..graph import Tensor
+from ..module import Module, Parameter
+from ..ops import concatenate, stack, swapaxes, unstack
+from ..unfold import padded, unfold
+
+
+class Recurrent(Module):
+    """A cell of any kind run over time as a layer: `(ys, state) = layer(xs)`.
+
+    >>> layer = mg.nn.Recurrent(mg.nn.GRUCell(2, 3, rng=0))
+    >>> ys, last = layer(np.ones((5, 4, 2)))
+    >>> ys.shape, last.shape
+    ((5, 4, 3), (4, 3))
+    """
+
+    def __init__(self, cell: Cell, reverse: bool = False):
+        self.cell, self.reverse = cell, reverse
+
+    def __call__(self, xs, state=None, lengths=None, fused: bool | str = "auto"):
+        """xs (T, N, I) or a list of (T_n, I): outputs (T, N, H) and the last state."""
+        return unfold(self.cell, xs, state, lengths, self.reverse, fused)
+
+
+class _Layers(Module):
+    """What RNN, LSTM and GRU share: PyTorch's arguments, parameter names, shapes and states."""
+
+    cell: type[GatedCell]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        bidirectional: bool = False,
+        *,
+        dtype=np.float64,
+        rng: int | np.random.Generator | None = None,
+    ):
+        rng = np.random.default_rng(rng)
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.batch_first, self.bidirectional = batch_first, bidirectional
+        self.directions = 2 if bidirectional else 1
+        widths = [input_size] + [hidden_size * self.directions] * (num_layers - 1)
+        # layer by layer, in each the forward cell and then the backward one
+        self.cells = [
+            self.cell(width, hidden_size, bias, dtype=dtype, rng=rng)
+            for width in widths
+            for _ in range(self.directions)
+        ]
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """As PyTorch names them: `weight_ih_l0`, `weight_hh_l0_reverse`, ..."""
+        for i, cell in enumerate(self.cells):
+            layer, backward = divmod(i, self.directions)
+            for name, p in cell.named_parameters():
+                yield f"{name}_l{layer}" + ("_reverse" if backward else ""), p
+
+    def __call__(self, xs, state=None, lengths=None, fused: bool | str = "auto"):
+        """Outputs of the top layer, and the last state of every layer and direction.
+
+        xs (T, N, I), or (N, T, I) with `batch_first`, or a list of arrays (T_n, I); lengths (N,).
+        ys (T, N, D H) with D directions; h (and c) (num_layers * D, N, H), never batch first.
+        """
+        if self.batch_first and not isinstance(xs, list | tuple):
+            xs = swapaxes(xs, 0, 1)
+        if isinstance(xs, list | tuple):
+            xs, lengths = padded(xs, lengths)
+        if xs.ndim != 3 or xs.shape[-1] != self.input_size:
+            layout = "(N, T, I)" if self.batch_first else "(T, N, I)"
+            raise ShapeError(
+                f"{type(self).__name__}: xs",
+                f"expected {layout} with I = {self.input_size}, got {tuple(xs.shape)}",
+                "time comes first unless batch_first=True",
+            )
+        states = self._unstacked(state)
+        last = []
+        for layer in range(self.num_layers):
+            outputs = []
+            for d in range(self.directions):
+                i = layer * self.directions + d
+                ys, end = unfold(self.cells[i], xs, states[i], lengths, bool(d), fused)
+                outputs.append(ys)
+                last.append(end)
+            xs = outputs[0] if len(outputs) == 1 else concatenate(outputs, axis=-1)
+        return (swapaxes(xs, 0, 1) if self.batch_first else xs), self._stacked(last)
+
+    def _unstacked(self, state) -> list:
+        n = len(self.cells)
+        if state is None:
+            return [None] * n
+        parts = state if isinstance(state, tuple) else (state,)
+        for name, part in zip("hc", parts, strict=False):
+            if part.ndim != 3 or len(part) != n or part.shape[-1] != self.hidden_size:
+                raise ShapeError(
+                    f"{type(self).__name__}: {name} of the initial state",
+                    f"expected ({n}, N, {self.hidden_size}): layers times directions, rows, "
+                    f"units; got {tuple(part.shape)}",
+                    "batch_first does not apply to states",
+                )
+        rows = [unstack(part) for part in parts]
+        return list(zip(*rows, strict=True)) if isinstance(state, tuple) else list(rows[0])
+
+    def _stacked(self, states: list) -> Tensor | tuple:
+        if isinstance(states[0], tuple):
+            return tuple(stack(parts) for parts in zip(*states, strict=True))
+        return stack(states)
+
+
+class RNN(_Layers):
+    """Tanh recurrent layers, as `torch.nn.RNN`; see `minigrad.cells.rnn_step`.
+
+    >>> ys, h = mg.nn.RNN(2, 3, num_layers=2, rng=0)(np.ones((5, 4, 2)))
+    >>> ys.shape, h.shape
+    ((5, 4, 3), (2, 4, 3))
+    """
+
+    cell = RNNCell
+
+
+class LSTM(_Layers):
+    """LSTM layers, as `torch.nn.LSTM`; see `minigrad.cells.lstm_step`. The state is (h, c).
+
+    >>> layer = mg.nn.LSTM(2, 3, bidirectional=True, rng=0)
+    >>> ys, (h, c) = layer(np.ones((5, 4, 2)), lengths=[5, 4, 1, 0])
+    >>> ys.shape, h.shape
+    ((5, 4, 6), (2, 4, 3))
+    """
+
+    cell = LSTMCell
+
+
+class GRU(_Layers):
+    """GRU layers, as `torch.nn.GRU`; see `minigrad.cells.gru_step`.
+
+    >>> ys, h = mg.nn.GRU(2, 3, rng=0)(np.ones((5, 4, 2)))
+    >>> ys.shape, h.shape
+    ((5, 4, 3), (1, 4, 3))
+    """
+
+    cell = GRUCell

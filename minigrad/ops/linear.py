@@ -1,0 +1,102 @@
+"""Matrix products, whose weight gradients are gathered.
+
+In an unfolded recurrence the gradient of a weight is a sum over time of products. The rules here
+do not form T products and T sums: each returns its two operands as a `Product`, and the backward
+pass has them all multiplied at once, in the order in which they arrived: newest step first.
+"""
+
+from .. import kernels
+from ..backward import Deferred
+from ..graph import Op, register
+from .reduce import broadcast_to
+from .shape import swapaxes
+
+
+class Product(Deferred):
+    """The contribution a^T b, for a (..., M) and b (..., N) with rows summed: shape (M, N)."""
+
+    __slots__ = ("a", "b")
+
+    def __init__(self, a, b):
+        self.a, self.b = a, b
+
+    @classmethod
+    def total(cls, contributions):
+        return products(*(x for c in contributions for x in (c.a, c.b)))
+
+
+class RowSum(Deferred):
+    """The contribution of all rows of g (..., C) summed: shape (C,), the gradient of a bias."""
+
+    __slots__ = ("g",)
+
+    def __init__(self, g):
+        self.g = g
+
+    @classmethod
+    def total(cls, contributions):
+        return row_sums(*(c.g for c in contributions))
+
+
+# products(a, b, a, b, ...): sum of a^T b. From the cotangent g (M, N): a gets b g^T, b gets a g.
+products = register(
+    Op(
+        "products",
+        kernels.products,
+        vjp=lambda needs, g, out, *pairs: [
+            None
+            if not need
+            else matmul(pairs[i - 1], g)
+            if i % 2
+            else matmul(pairs[i + 1], swapaxes(g, 0, 1))
+            for i, need in enumerate(needs)
+        ],
+    ),
+)
+
+row_sums = register(
+    Op(
+        "row_sums",
+        kernels.row_sums,
+        vjp=lambda needs, g, out, *xs: [
+            broadcast_to(g, shape=x.shape) if need else None
+            for x, need in zip(xs, needs, strict=True)
+        ],
+    ),
+)
+
+
+def _matmul_left(g, out, x, y):
+    if y.ndim == 1:
+        return g[..., None] * y
+    if x.ndim == 1:
+        return matmul(y, g[..., None])[..., 0]
+    return matmul(g, swapaxes(y, -1, -2))
+
+
+def _matmul_right(g, out, x, y):
+    if y.ndim == 2 and x.ndim > 1:
+        return Product(x, g)
+    if y.ndim == 1:
+        return g[..., None] * x
+    if x.ndim == 1:
+        return x[:, None] * g[..., None, :]
+    return matmul(swapaxes(x, -1, -2), g)
+
+
+# matmul(x, y), NumPy's rules for 1-D and stacked arguments.
+matmul = register(Op("matmul", kernels.matmul, vjps=[_matmul_left, _matmul_right]))
+
+# affine(x, weight, start) = x weight^T + start, for x (..., K), weight (N, K), start (N,) or
+# (..., N): each output is one chain of multiply-adds that begins at start.
+affine = register(
+    Op(
+        "affine",
+        kernels.affine,
+        vjps=[
+            lambda g, out, x, weight, start: matmul(g, weight),
+            lambda g, out, x, weight, start: Product(g, x),
+            lambda g, out, x, weight, start: g if start.ndim > 1 or g.ndim == 1 else RowSum(g),
+        ],
+    ),
+)

@@ -1,0 +1,145 @@
+"""Reductions, and broadcasting, which is their transpose."""
+
+import math
+
+import numpy as np
+
+from .. import kernels
+from ..graph import Op, register
+from .elementwise import exp, log
+
+
+def _axes(axis, ndim: int) -> tuple[int, ...]:
+    """`axis` (None, a number, a tuple; negative allowed) as a sorted tuple of positions."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = axis if isinstance(axis, tuple | list) else (axis,)
+    return tuple(sorted(np.lib.array_utils.normalize_axis_tuple(axes, ndim)))
+
+
+def _kept(shape, axis) -> tuple[int, ...]:
+    """`shape` as a reduction over `axis` leaves it with keepdims."""
+    axes = _axes(axis, len(shape))
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def _spread(g, x, axis):
+    """`g`, the cotangent of a reduction of x over axis, spread over the shape of x."""
+    return broadcast_to(g.reshape(_kept(x.shape, axis)), shape=x.shape)
+
+
+sum = register(
+    Op(
+        "sum",
+        lambda x, *, axis=None, keepdims=False: kernels.sum(x, axis, keepdims),
+        vjps=[lambda g, out, x, *, axis=None, keepdims=False: _spread(g, x, axis)],
+    ),
+)
+
+
+def _sum_to(x, *, shape):
+    lead = np.ndim(x) - len(shape)
+    axes = tuple(range(lead)) + tuple(
+        i + lead for i, n in enumerate(shape) if n == 1 and np.shape(x)[i + lead] != 1
+    )
+    return kernels.sum(x, axes, True).reshape(shape)
+
+
+# sum_to(x, shape): the transpose of broadcasting `shape` to x's shape. The backward pass finds it
+# by name to undo broadcasting.
+sum_to = register(
+    Op("sum_to", _sum_to, vjps=[lambda g, out, x, *, shape: broadcast_to(g, shape=x.shape)]),
+)
+
+broadcast_to = register(
+    Op(
+        "broadcast_to",
+        lambda x, *, shape: np.broadcast_to(x, shape),
+        vjps=[lambda g, out, x, *, shape: g],  # the pass sums g back to the shape of x
+    ),
+)
+
+
+def mean(x, axis=None, keepdims=False):
+    """The mean over `axis`: sum(x) / n."""
+    shape = np.shape(x)
+    n = math.prod(shape[i] for i in _axes(axis, len(shape)))
+    return sum(x, axis=axis, keepdims=keepdims) / n
+
+
+def _ties(x, out, *, axis=None):
+    """1 at the extremes along `axis`, shared equally among ties, 0 elsewhere."""
+    hit = (x == out.reshape(_kept(x.shape, axis))).astype(x.dtype)
+    return hit / kernels.sum(hit, _axes(axis, x.ndim), True)
+
+
+_tie_share = register(Op("tie_share", _ties, vjps=[None, None]))
+
+
+def _extreme(name, ufunc):
+    return register(
+        Op(
+            name,
+            lambda x, *, axis=None, keepdims=False: ufunc.reduce(
+                x, axis=_axes(axis, x.ndim), keepdims=keepdims
+            ),
+            vjps=[
+                lambda g, out, x, *, axis=None, keepdims=False: (
+                    _spread(g, x, axis) * _tie_share(x, out, axis=axis)
+                )
+            ],
+        ),
+    )
+
+
+# Among equal extremes the gradient is shared equally, as in PyTorch's amax and amin.
+max = _extreme("max", np.maximum)
+min = _extreme("min", np.minimum)
+
+
+def _logsumexp(x, *, axis=None, keepdims=False):
+    axes = _axes(axis, x.ndim)
+    top = np.maximum.reduce(x, axis=axes, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)
+    s = kernels.sum(kernels.exp(x - top), axes, True)
+    out = kernels.log(s) + top
+    return out if keepdims else out.reshape([n for i, n in enumerate(x.shape) if i not in axes])
+
+
+# log(sum(exp(x))), safe against overflow.
+logsumexp = register(
+    Op(
+        "logsumexp",
+        _logsumexp,
+        vjps=[
+            lambda g, out, x, *, axis=None, keepdims=False: (
+                _spread(g, x, axis) * exp(x - out.reshape(_kept(x.shape, axis)))
+            )
+        ],
+    ),
+)
+
+log_softmax = register(
+    Op(
+        "log_softmax",
+        lambda x, *, axis=-1: x - _logsumexp(x, axis=axis, keepdims=True),
+        vjps=[
+            lambda g, out, x, *, axis=-1: g - exp(out) * sum(g, axis=axis, keepdims=True),
+        ],
+    ),
+)
+
+softmax = register(
+    Op(
+        "softmax",
+        lambda x, *, axis=-1: kernels.exp(x - _logsumexp(x, axis=axis, keepdims=True)),
+        vjps=[
+            lambda g, out, x, *, axis=-1: out * (g - sum(g * out, axis=axis, keepdims=True)),
+        ],
+    ),
+)
+
+__all__ = [
+    "broadcast_to", "log", "log_softmax", "logsumexp", "max", "mean", "min", "softmax", "sum",
+    "sum_to",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""The jobs of `python -m minigrad train`, one module each."""
