@@ -179,7 +179,8 @@ case $verb in
         ./build.sh test
         ./build.sh test-c
         ./build.sh sanitize
-        ./build.sh demo --minutes 0.2
+        rm -rf build/demo
+        ./build.sh demo --minutes 0.2 --out build/demo
         echo "check: everything passed"
         ;;
     clean)

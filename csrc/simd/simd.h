@@ -19,8 +19,8 @@
  *   v_pow2(n)                       2^n for a whole n in the range of normal exponents
  *   v_exponent(x)  v_mantissa(x)    e and m of x = m 2^e, 1 <= m < 2, for a positive normal x
  *
- * MG_MR is the number of rows of the matrix tile of MG_MR x 4 vectors, chosen so that accumulators, vectors of
- * B and broadcasts of A fit the register file. */
+ * MG_MR is the number of rows of the matrix tile of MG_MR x 4 vectors, chosen so that accumulators, vectors
+ * of B and broadcasts of A fit the register file. */
 #ifndef MG_SIMD_H
 #define MG_SIMD_H
 

@@ -56,14 +56,14 @@ static void *caller(void *unused)
 static double product(void)
 {
     enum { M = 256, K = 256 };
-    static float a[M * K];
+    float *a = malloc(M * K * sizeof *a);
     float *out = malloc(M * M * sizeof *out);
     void *scratch = malloc((size_t)mg_gemm_scratch(MG_F32, M, M, 1, K));
     for (int i = 0; i < M * K; i++) a[i] = (float)(i % 17 - 8) / 7;
     mg_gemm(MG_F32, M, M, 1, K, a, K, 0, 1, a, 0, 1, K, NULL, 0, 0, out, M, scratch);
     double sum = 0;
     for (int i = 0; i < M * M; i++) sum += out[i] * (i % 5 + 1);
-    free(out), free(scratch);
+    free(a), free(out), free(scratch);
     return sum;
 }
 
@@ -102,7 +102,10 @@ int main(void)
     mg_set_threads(2);
     CHECK(product() == expected, "two threads give another product than one");
     pthread_create(&other, NULL, worker, &expected);
-    for (int i = 0; i < 30; i++) {
+    /* The emulator of another machine cannot make a thread in a child of fork; there this part is left out. */
+    const char *emulated = getenv("MG_TEST_EMULATED");
+    const int forks = emulated && *emulated ? 0 : 30;
+    for (int i = 0; i < forks; i++) {
         pid_t child = fork();
         CHECK(child >= 0, "no fork");
         if (child == 0) {
@@ -117,6 +120,6 @@ int main(void)
     }
     atomic_store(&stop, 1);
     pthread_join(other, NULL);
-    printf("parts, modes, two callers and fork as promised\n");
+    printf("parts, modes, two callers%s as promised\n", forks ? " and fork" : " (fork left out)");
     return 0;
 }
