@@ -20,7 +20,8 @@ static int always(void) { return 1; }
 #ifdef __x86_64__
 /* The compiler's own check knows both the processor and whether the system saves the wide registers. */
 static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-static int has_avx512(void) {
+static int has_avx512(void)
+{
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
 }
@@ -43,17 +44,20 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static char names[64];
 static _Atomic(const struct isa *) current;
 
-static void look_around(void) {
-    for (int i = KNOWN - 1; i >= 0; i--)
-        if (known[i].runs()) atomic_store(&current, &known[i]);
+static void look_around(void)
+{
+    const struct isa *best = NULL;
     for (int i = 0; i < KNOWN; i++) {
         if (!known[i].runs()) continue;
-        if (names[0]) strcat(names, " ");
+        if (best) strcat(names, " ");
+        else best = &known[i];
         strcat(names, known[i].name);
     }
+    atomic_store(&current, best);
 }
 
-static const struct isa *in_use(void) {
+static const struct isa *in_use(void)
+{
     const struct isa *isa = atomic_load_explicit(&current, memory_order_acquire);
     if (isa) return isa;
     pthread_once(&once, look_around);
@@ -64,12 +68,14 @@ static const struct mg_table *table(int dtype) { return in_use()->tables[dtype];
 
 const char *mg_isa(void) { return in_use()->name; }
 
-const char *mg_isas(void) {
+const char *mg_isas(void)
+{
     pthread_once(&once, look_around);
     return names;
 }
 
-int mg_set_isa(const char *name) {
+int mg_set_isa(const char *name)
+{
     pthread_once(&once, look_around);
     for (int i = 0; i < KNOWN; i++)
         if (strcmp(known[i].name, name) == 0 && known[i].runs()) {
@@ -80,20 +86,21 @@ int mg_set_isa(const char *name) {
 }
 
 /* The most that any instruction set asks for, so that memory taken before a change of it is enough after. */
-#define MOST(dtype, call)                                                            \
-    do {                                                                             \
-        int64_t most = 0;                                                            \
-        for (int i = 0; i < KNOWN; i++) {                                            \
-            int64_t bytes = known[i].tables[dtype]->call;                            \
-            if (bytes > most) most = bytes;                                          \
-        }                                                                            \
-        return most;                                                                 \
+#define RETURN_MOST(dtype, call)                          \
+    do {                                                  \
+        int64_t most = 0;                                 \
+        for (int i = 0; i < KNOWN; i++) {                 \
+            int64_t bytes = known[i].tables[dtype]->call; \
+            if (bytes > most) most = bytes;               \
+        }                                                 \
+        return most;                                      \
     } while (0)
 
 void mg_unary(int dtype, int op, int64_t n, const void *x, void *out) { table(dtype)->unary(op, n, x, out); }
 
-int64_t mg_gemm_scratch(int dtype, int64_t m, int64_t n, int64_t blocks, int64_t k) {
-    MOST(dtype, gemm_scratch(m, n, blocks, k));
+int64_t mg_gemm_scratch(int dtype, int64_t m, int64_t n, int64_t blocks, int64_t k)
+{
+    RETURN_MOST(dtype, gemm_scratch(m, n, blocks, k));
 }
 
 void mg_gemm(int dtype, int64_t m, int64_t n, int64_t blocks, int64_t k,
@@ -105,24 +112,29 @@ void mg_gemm(int dtype, int64_t m, int64_t n, int64_t blocks, int64_t k,
                        start, start_row, start_col, out, out_row, scratch);
 }
 
-int64_t mg_lstm_scratch(int dtype, int64_t T, int64_t N, int64_t I, int64_t H) {
-    MOST(dtype, lstm_scratch(T, N, I, H));
+int64_t mg_lstm_scratch(int dtype, int64_t T, int64_t N, int64_t I, int64_t H)
+{
+    RETURN_MOST(dtype, lstm_scratch(T, N, I, H));
 }
 
 void mg_lstm_forward(int dtype, int64_t T, int64_t N, int64_t I, int64_t H,
                      const void *x, const void *w, const void *u, const void *b,
                      const void *h0, const void *c0, const int64_t *lengths,
                      void *y, void *h_last, void *c_last, void *gates, void *cells, void *scratch) {
-    table(dtype)->lstm_forward(T, N, I, H, x, w, u, b, h0, c0, lengths, y, h_last, c_last, gates, cells, scratch);
+    table(dtype)->lstm_forward(T, N, I, H, x, w, u, b, h0, c0, lengths,
+                               y, h_last, c_last, gates, cells, scratch);
 }
 
 void mg_lstm_backward(int dtype, int64_t T, int64_t N, int64_t H,
-                      const void *u, const void *c0, const int64_t *lengths, const void *gates, const void *cells,
+                      const void *u, const void *c0, const int64_t *lengths,
+                      const void *gates, const void *cells,
                       const void *dy, const void *dh_last, const void *dc_last,
                       void *dz, void *dh0, void *dc0, void *scratch) {
-    table(dtype)->lstm_backward(T, N, H, u, c0, lengths, gates, cells, dy, dh_last, dc_last, dz, dh0, dc0, scratch);
+    table(dtype)->lstm_backward(T, N, H, u, c0, lengths, gates, cells, dy, dh_last, dc_last,
+                                dz, dh0, dc0, scratch);
 }
 
-void mg_scatter_rows(int dtype, int64_t n, int64_t width, const int64_t *index, const void *g, void *out) {
+void mg_scatter_rows(int dtype, int64_t n, int64_t width, const int64_t *index, const void *g, void *out)
+{
     table(dtype)->scatter_rows(n, width, index, g, out);
 }

@@ -3,10 +3,10 @@
  * Between the two cffi lines stand plain prototypes and enums, which csrc/ffi_build.py reads as they are.
  *
  * Conventions. Arrays are of the dtype named by the first argument; sizes, strides and lengths are int64_t,
- * strides count elements and may be negative or, for inputs, 0. Every array belongs to the caller. An output may
- * not overlap an input unless its text says so. Nothing here allocates, prints, exits or keeps state between calls:
- * working memory is `scratch`, at any address, as many bytes as the function's own ..._scratch says.
- * Sizes of 0 are legal everywhere. Calls may run at once in several threads.
+ * strides count elements and may be negative or, for inputs, 0. Every array belongs to the caller. An output
+ * may not overlap an input unless its text says so. Nothing here allocates, prints, exits or keeps state
+ * between calls: working memory is `scratch`, at any address, as many bytes as the function's own ..._scratch
+ * says. Sizes of 0 are legal everywhere. Calls may run at once in several threads.
  *
  * The bits of a result depend on the values of the inputs alone: not on the instruction set, the number of
  * threads, the number of rows beside a row, or the strides.
@@ -20,14 +20,14 @@
 enum { MG_F32 = 0, MG_F64 = 1 };
 enum { MG_EXP = 0, MG_LOG = 1, MG_TANH = 2, MG_SIGMOID = 3, MG_SOFTPLUS = 4 };
 
-/* The instruction set in use, and those that this machine can run: best first, one space between two names. */
+/* The instruction set in use, and those that this machine can run: best first, separated by one space. */
 const char *mg_isa(void);
 const char *mg_isas(void);
 
 /* 0, or -1 when the name is unknown or cannot run here; then nothing changes. */
 int mg_set_isa(const char *name);
 
-/* The most threads that one call may use, the caller's own included; n is brought into 1..64.
+/* The most threads that one call may use, the caller's own included; n is brought into 1..32.
  * Both return the number now in force. */
 int mg_set_threads(int n);
 int mg_threads(void);
@@ -61,27 +61,29 @@ void mg_gemm(int dtype, int64_t m, int64_t n, int64_t blocks, int64_t k,
  *     i, f, g, o = sigmoid(z_i), sigmoid(z_f), tanh(z_g), sigmoid(z_o)
  *     c = f*c + i*g  (two products and a sum)      h = o*tanh(c)      y[t] = h
  *
- * and gates[t], cells[t] keep i f g o and c for the backward pass. Where a row is not active y, gates and cells
- * are 0, whatever x holds. h_last, c_last: the state at the row's own end. gates and cells may both be NULL
- * (inference). h_last may be h0 and c_last may be c0. mg_lstm_scratch serves both passes. */
+ * and gates[t], cells[t] keep i f g o and c for the backward pass. Where a row is not active y, gates and
+ * cells are 0, whatever x holds. h_last, c_last: the state at the row's own end. gates and cells may both be
+ * NULL (inference). h_last may be h0 and c_last may be c0. mg_lstm_scratch serves both passes. */
 int64_t mg_lstm_scratch(int dtype, int64_t T, int64_t N, int64_t I, int64_t H);
 void mg_lstm_forward(int dtype, int64_t T, int64_t N, int64_t I, int64_t H,
                      const void *x, const void *w, const void *u, const void *b,
                      const void *h0, const void *c0, const int64_t *lengths,
                      void *y, void *h_last, void *c_last, void *gates, void *cells, void *scratch);
 
-/* Back-propagation through time: from the cotangents dy [T][N][H], dh_last, dc_last [N][H] (each may be NULL: zeros)
- * to dz [T][N][4H], that of z above, and dh0, dc0 [N][H]. With dh, dc starting as dh_last, dc_last, for t descending:
+/* Back-propagation through time: from the cotangents dy [T][N][H], dh_last, dc_last [N][H] (each may be NULL:
+ * zeros) to dz [T][N][4H], that of z above, and dh0, dc0 [N][H]. With dh, dc starting as dh_last, dc_last,
+ * for t descending:
  *
  *     dh_t = dy[t] + dh        tc = tanh(c_t)        do = dh_t*tc        dc_t = dc + (dh_t*o)*(1 - tc*tc)
  *     df = dc_t*c_prev         di = dc_t*g           dg = dc_t*i         dc = dc_t*f
  *     dz_i = (di*i)*(1-i)      dz_f = (df*f)*(1-f)   dz_g = dg*(1 - g*g) dz_o = (do*o)*(1-o)
  *     dh = chain of FMAs from 0 over dz u, the 4H gates in the order in which they are stored
  *
- * A row that is not active has dz = 0 and leaves dh, dc alone, whatever dy holds there.
- * The gradients of x, w, u and b are products with dz: see mg_gemm. dh0 may be dh_last, dc0 may be dc_last. */
+ * A row that is not active has dz = 0 and leaves dh, dc alone, whatever dy holds there. The gradients of x,
+ * w, u and b are products with dz: see mg_gemm. dh0 may be dh_last, dc0 may be dc_last. */
 void mg_lstm_backward(int dtype, int64_t T, int64_t N, int64_t H,
-                      const void *u, const void *c0, const int64_t *lengths, const void *gates, const void *cells,
+                      const void *u, const void *c0, const int64_t *lengths,
+                      const void *gates, const void *cells,
                       const void *dy, const void *dh_last, const void *dc_last,
                       void *dz, void *dh0, void *dc0, void *scratch);
 

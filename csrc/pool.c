@@ -16,8 +16,8 @@
 #define RELAX() ((void)0)
 #endif
 
-/* A waiting thread looks this often before it sleeps, a few tens of microseconds: longer than the gap between the
- * kernels of one training step, short enough not to be felt by others. */
+/* A waiting thread looks this often before it sleeps, a few tens of microseconds: longer than the gap between
+ * the kernels of one training step, short enough not to be felt by others. */
 enum { SPINS = 2000 };
 
 static struct {
@@ -37,14 +37,17 @@ static struct {
     int workers;     /* threads made; touched only by who holds the pool */
     pthread_mutex_t lock;
     pthread_cond_t wake, finished;
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .finished = PTHREAD_COND_INITIALIZER};
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER,
+          .wake = PTHREAD_COND_INITIALIZER,
+          .finished = PTHREAD_COND_INITIALIZER};
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static int free_parts(void) { return (uint32_t)atomic_load_explicit(&pool.job, memory_order_acquire) != 0; }
 
 /* Takes free parts and runs them until there is none. */
-static void work(int set_modes) {
+static void work(int set_modes)
+{
     uint64_t job = atomic_load_explicit(&pool.job, memory_order_acquire);
     while ((uint32_t)job != 0) {
         if (!atomic_compare_exchange_weak_explicit(&pool.job, &job, job - 1, memory_order_acq_rel,
@@ -61,7 +64,8 @@ static void work(int set_modes) {
     }
 }
 
-static void *worker(void *unused) {
+static void *worker(void *unused)
+{
     (void)unused;
     for (;;) {
         for (int i = 0; i < SPINS && !free_parts(); i++) RELAX();
@@ -75,8 +79,9 @@ static void *worker(void *unused) {
     return NULL;
 }
 
-/* The child of fork has one thread, whatever the parent had, and locks may have been held: all starts anew. */
-static void after_fork(void) {
+/* The child of fork has one thread, and locks may have been held by others: all starts anew. */
+static void after_fork(void)
+{
     pthread_mutex_init(&pool.lock, NULL);
     pthread_cond_init(&pool.wake, NULL);
     pthread_cond_init(&pool.finished, NULL);
@@ -89,7 +94,8 @@ static void after_fork(void) {
 static void first_use(void) { pthread_atfork(NULL, NULL, after_fork); }
 
 /* Makes workers until there are n; fewer when the system refuses, which costs time and nothing else. */
-static void have_workers(int n) {
+static void have_workers(int n)
+{
     if (pool.workers >= n) return;
     sigset_t all, before; /* signals are for the threads of the program, not for ours */
     sigfillset(&all);
@@ -103,7 +109,8 @@ static void have_workers(int n) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void mg_parallel(int parts, void (*fn)(void *ctx, int part, int parts), void *ctx) {
+void mg_parallel(int parts, void (*fn)(void *ctx, int part, int parts), void *ctx)
+{
     if (parts <= 1 || atomic_exchange_explicit(&pool.busy, 1, memory_order_acquire)) {
         for (int part = 0; part < parts; part++) fn(ctx, part, parts);
         return;
@@ -118,7 +125,7 @@ void mg_parallel(int parts, void (*fn)(void *ctx, int part, int parts), void *ct
     atomic_store_explicit(&pool.left, parts, memory_order_relaxed);
     uint64_t number = (atomic_load_explicit(&pool.job, memory_order_relaxed) >> 32) + 1;
     atomic_store_explicit(&pool.job, number << 32 | (uint32_t)parts, memory_order_release);
-    pthread_mutex_lock(&pool.lock); /* a worker on its way to sleep has either seen the job or is asleep now */
+    pthread_mutex_lock(&pool.lock); /* whoever was on the way to sleep has seen the job, or sleeps now */
     pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.lock);
 
@@ -133,12 +140,14 @@ void mg_parallel(int parts, void (*fn)(void *ctx, int part, int parts), void *ct
     atomic_store_explicit(&pool.busy, 0, memory_order_release);
 }
 
-int mg_set_threads(int n) {
+int mg_set_threads(int n)
+{
     atomic_store(&pool.threads, n < 1 ? 1 : n > MG_MAX_THREADS ? MG_MAX_THREADS : n);
     return mg_threads();
 }
 
-int mg_threads(void) {
+int mg_threads(void)
+{
     int n = atomic_load(&pool.threads);
     return n > 0 ? n : 1;
 }

@@ -1,14 +1,14 @@
 /* A small pool of threads.
  *
- * mg_parallel calls fn(ctx, part, parts) for part = 0 .. parts-1 and returns when all are done. The caller works
- * too; which thread runs a part is not fixed. When the pool is in use by another caller, or no thread can be
- * made, the caller does every part itself. Worker threads are made when first needed, and a child of fork
- * starts with none. Parts run with the caller's floating-point modes (rounding, denormals).
+ * mg_parallel calls fn(ctx, part, parts) for part = 0 .. parts-1 and returns when all are done. The caller
+ * works too; which thread runs a part is not fixed. When the pool is in use by another caller, or no thread
+ * can be made, the caller does every part itself. Worker threads are made when first needed, and a child of
+ * fork starts with none. Parts run with the caller's floating-point modes (rounding, denormals).
  */
 #ifndef MG_POOL_H
 #define MG_POOL_H
 
-enum { MG_MAX_THREADS = 64 };
+enum { MG_MAX_THREADS = 32 };
 
 int mg_set_threads(int n);
 int mg_threads(void);

@@ -1,4 +1,4 @@
-/* One table of kernels per instruction set and dtype; isa/isa_<name>.c defines its two, dispatch.c chooses. */
+/* One table of kernels per instruction set and dtype: isa/isa_<name>.c defines two, dispatch.c chooses. */
 #ifndef MG_TABLE_H
 #define MG_TABLE_H
 

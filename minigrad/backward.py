@@ -55,11 +55,20 @@ def total(contributions: list) -> Any:
 # --- the walk ------------------------------------------------------------------------------------
 
 
+def _origin(t: Tensor) -> tuple[Node | None, int]:
+    """The node that a tensor is an output of, and which; of an expanded node, what it became."""
+    node, index = t.node, t.index
+    while node is not None and node.expansion is not None:
+        t = node.expansion[index]
+        node, index = t.node, t.index
+    return node, index
+
+
 def _sources(node: Node) -> Iterable[Node]:
     """The nodes that this one was computed from."""
-    for a in node.expansion or node.args or ():
-        if isinstance(a, Tensor) and a.node is not None:
-            yield a.node
+    for a in node.args or ():
+        if isinstance(a, Tensor) and (source := _origin(a)[0]) is not None:
+            yield source
 
 
 def _nodes_behind(
@@ -68,22 +77,23 @@ def _nodes_behind(
     """The nodes on a path from `outputs` to a target, newest first (no targets: to any leaf)."""
     # Nothing made before the oldest target can depend on it, so the search need not go there.
     floor = min((n.rank for n in targets), default=0) if targets is not None else -1
-    stack = [t.node for t in outputs if t.node is not None]
-    seen = set(stack)
+    stack = [node for t in outputs if (node := _origin(t)[0]) is not None]
+    seen: set[Node] = set()
     while stack:
         node = stack.pop()
+        if node in seen:
+            continue
         if node.args is None:
             raise GraphFreedError(
                 f"backward: through {node.op.name}, whose graph is gone",  # type: ignore[union-attr]
                 "expected a graph that no earlier backward pass has used up",
                 "run the forward pass again, or pass retain_graph=True to the first backward",
             )
-        if expand and node.op is not None and node.op.reference and not node.expansion:
-            _expand(node)
-        for source in _sources(node):
-            if source not in seen and source.rank >= floor:
-                seen.add(source)
-                stack.append(source)
+        if expand and node.op is not None and node.op.reference is not None:
+            stack.extend(n for t in _expand(node) if (n := _origin(t)[0]) is not None)
+            continue
+        seen.add(node)
+        stack.extend(source for source in _sources(node) if source.rank >= floor)
     if targets is None:
         return sorted(seen, key=lambda n: n.rank, reverse=True)
     needed = set()
@@ -94,7 +104,7 @@ def _nodes_behind(
     return [n for n in reversed(oldest_first) if n in needed]
 
 
-def _expand(node: Node) -> None:
+def _expand(node: Node) -> tuple[Tensor, ...]:
     """Unfolds a fused node in place: its op's reference, run on the same arguments, stands for it.
 
     A fused op has no rule for its rule, so a pass that is to be differentiated again expands it
@@ -107,14 +117,15 @@ def _expand(node: Node) -> None:
         out = node.op.reference(*node.args, **node.params)
     node.expansion = out if isinstance(out, tuple) else (out,)
     stack = [t.node for t in node.expansion if t.node is not None]
-    made = set(stack)
+    made: set[Node] = set()
     while stack:
-        for source in _sources(stack.pop()):
-            if source.rank > marker and source not in made:
-                made.add(source)
-                stack.append(source)
+        inner = stack.pop()
+        if inner.rank > marker and inner not in made:
+            made.add(inner)
+            stack.extend(_sources(inner))
     for i, inner in enumerate(sorted(made, key=lambda n: n.rank)):
         inner.rank = node.rank - RANK_GAP + 1 + i
+    return node.expansion
 
 
 def pull_back(
@@ -140,8 +151,9 @@ def pull_back(
         lists[index].append(contribution)
 
     for tensor, g in zip(outputs, cotangents, strict=True):
-        if tensor.node is not None and tensor.node in wanted:
-            send(tensor.node, tensor.index, g)
+        source, index = _origin(tensor)
+        if source is not None and source in wanted:
+            send(source, index, g)
 
     found: dict[Node, list[list]] = {}
     with set_grad_enabled(create_graph):
@@ -153,14 +165,9 @@ def pull_back(
                 found[node] = lists
                 if not any(source in wanted for source in _sources(node)):
                     continue
-            if node.expansion:
-                for t, contributions in zip(node.expansion, lists, strict=True):
-                    for c in contributions:
-                        _send_one(t, c, send)
-            else:
-                _visit(node, lists, wanted, send, create_graph)
+            _visit(node, lists, wanted, send, create_graph)
             if not retain_graph:
-                node.args, node.expansion, node.params = None, None, {}
+                node.args, node.params = None, {}
                 node.outs = node.saved = ()
     return found
 
@@ -169,7 +176,7 @@ def _visit(node: Node, lists: list[list], wanted: set[Node], send: Callable, lif
     """Calls the node's rule and sends the contributions on to the arguments that want them."""
     op, args, params, outs = node.op, node.args, node.params, node.outs
     assert op is not None and args is not None
-    needs = [isinstance(a, Tensor) and a.node in wanted for a in args]
+    needs = [isinstance(a, Tensor) and _origin(a)[0] in wanted for a in args]
     values: tuple
     out: Any
     if lift:
@@ -202,8 +209,8 @@ def _send_one(arg: Tensor, contribution, send: Callable) -> None:
         return
     if not isinstance(contribution, Deferred) and np.shape(contribution) != arg.shape:
         contribution = registry["sum_to"](contribution, shape=arg.shape)
-    if arg.node is not None:
-        send(arg.node, arg.index, contribution)
+    node, index = _origin(arg)
+    send(node, index, contribution)
 
 
 def _zeros(like: np.ndarray, lift: bool):
@@ -240,6 +247,14 @@ def _seed(output: Tensor, gradient) -> Any:
     return gradient if isinstance(gradient, Tensor) else array
 
 
+def _own(contributions: list) -> Any:
+    """Their total, as the receiver's own: an array that arrived alone may be somebody else's."""
+    g = total(contributions)
+    if len(contributions) > 1 or isinstance(contributions[0], Deferred):
+        return g
+    return Tensor.of(np.array(g.data), g.node, g.index) if isinstance(g, Tensor) else np.array(g)
+
+
 def _lift(g, create_graph: bool):
     if create_graph:
         return g if isinstance(g, Tensor) else Tensor(g)
@@ -267,15 +282,12 @@ def backward(
     """
     g = _lift(_seed(output, gradient), create_graph)
     keep = create_graph if retain_graph is None else retain_graph
-    for leaf, (contributions,) in pull_back([output], [g], None, create_graph, keep).items():
-        g = total(contributions)
-        alone = len(contributions) == 1 and not isinstance(contributions[0], Deferred)
-        if isinstance(g, Tensor):
+    found = pull_back([output], [g], None, create_graph, keep)
+    with set_grad_enabled(create_graph):
+        for leaf, (contributions,) in found.items():
+            g = _own(contributions)
+            g = g if isinstance(g, Tensor) else Tensor(g)
             leaf.grad = g if leaf.grad is None else leaf.grad + g  # type: ignore[operator]
-        elif leaf.grad is not None:
-            leaf.grad = Tensor(leaf.grad.data + g)
-        else:  # an array that arrived alone may be shared with another leaf or with the caller
-            leaf.grad = Tensor(np.array(g) if alone else np.asarray(g))
 
 
 def gradients(
@@ -294,12 +306,14 @@ def gradients(
         else None
         for i, o in enumerate(outputs)
     ]
-    targets = {t.node for t in inputs if t.node is not None}
+    for t in inputs:
+        if create_graph and (n := _origin(t)[0]) is not None and n.op and n.op.reference:
+            _expand(n)
+    places = [_origin(t) for t in inputs]
+    targets = {node for node, _ in places if node is not None}
     if not targets:
         return [None] * len(inputs)
     found = pull_back(outputs, seeds, targets, create_graph)
     with set_grad_enabled(create_graph):
-        return [
-            total(found[t.node][t.index]) if t.node in found and found[t.node][t.index] else None
-            for t in inputs
-        ]
+        arrived = [found[n][i] if n is not None and n in found else [] for n, i in places]
+        return [_own(contributions) if contributions else None for contributions in arrived]

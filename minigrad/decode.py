@@ -25,7 +25,8 @@ def sample(
 
     step: `(ids, state) -> (logits, state)` for ids (1, 1) and logits (1, 1, V); `first` is the
     symbol that is fed in first. A temperature below 1 favours likely symbols; 0 always takes the
-    likeliest. `rng`: a seed or a generator. Raises `UsageError` for a temperature below 0.
+    likeliest. `rng`: a seed or a generator. Raises `UsageError` for a length, a temperature or a
+    seed below 0.
 
     Source: Goodfellow et al., Deep Learning, section 10.2.3.
 
@@ -37,9 +38,13 @@ def sample(
         raise UsageError(
             "sample: temperature", f"expected 0 or more, got {temperature}", "1 leaves p as it is"
         )
+    if length < 0:
+        raise UsageError("sample: length", f"expected 0 or more, got {length}", "raise it")
+    if isinstance(rng, int) and rng < 0:
+        raise UsageError("sample: rng", f"expected a seed of 0 or more, got {rng}", "drop the sign")
     rng = np.random.default_rng(rng)
     symbols, symbol = [], int(first)
-    with no_grad():
+    with no_grad(), np.errstate(over="ignore"):  # by a tiny temperature: exp(-inf) = 0 is right
         for _ in range(length):
             logits, state = step(np.array([[symbol]]), state)
             row = logits.data if isinstance(logits, Tensor) else logits

@@ -213,8 +213,23 @@ class Tensor:
         """The Python number of a tensor with one element."""
         return self.data.item()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.data)
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise UsageError(
+                "bool: of a tensor with several elements",
+                f"expected one element, got shape {self.shape}",
+                "compare .data with .any() or .all()",
+            )
+        return bool(self.data.item())
+
+    def __float__(self) -> float:
+        return float(self.data)
+
+    def __int__(self) -> int:
+        return int(self.data)
 
     def __repr__(self):
         body = np.array2string(self.data, separator=", ", prefix="tensor(")
@@ -316,22 +331,7 @@ class Op:
         else:
             return self.forward(*args, **params)
 
-        values, dtype, record = [], None, False
-        for i, a in enumerate(args):
-            if isinstance(a, Tensor):
-                if a.node is not None and (self.vjps is None or any(self.vjps[i : i + 1])):
-                    record = True
-                a = a.data
-            if isinstance(a, np.ndarray) and a.dtype.kind == "f":
-                if dtype is None:
-                    dtype = a.dtype
-                elif a.dtype is not dtype and a.dtype != dtype:
-                    raise DtypeError(
-                        f"{self.name}: argument {i}",
-                        f"expected {dtype} like the arguments before it, got {a.dtype}",
-                        f"convert one side, for example with .astype(np.{dtype})",
-                    )
-            values.append(a)
+        args, values, record = self._arguments(args)
         record = record and _mode.recording
 
         saved: tuple = ()
@@ -351,10 +351,44 @@ class Op:
             ) from error
 
         outs = tuple(np.asarray(o) for o in (out if self.multi else (out,)))
+        record = record and outs[0].dtype.kind not in "iub"  # integers have no derivative
         node = Node(self, args, params, outs, saved) if record else None
         if self.multi:
             return tuple(Tensor.of(o, node, i) for i, o in enumerate(outs))
         return Tensor.of(outs[0], node)
+
+    def _arguments(self, args: tuple) -> tuple[tuple, list, bool]:
+        """The arguments to remember, their values, and whether one of them needs a gradient.
+
+        One float dtype rules a call: two of them raise, integer arrays are converted, and Python
+        numbers (and `np.float64` scalars, which are Python floats) adapt as in NumPy.
+        """
+        kept, values, dtype, record = [], [], None, False
+        for i, a in enumerate(args):
+            if isinstance(a, Tensor):
+                if a.node is not None and (self.vjps is None or any(self.vjps[i : i + 1])):
+                    record = True
+                value = a.data
+            elif isinstance(a, float | int):
+                value = a = float(a) if isinstance(a, np.floating) else a
+            else:
+                value = a = np.asarray(a)
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                if dtype is None:
+                    dtype = value.dtype
+                elif value.dtype is not dtype and value.dtype != dtype:
+                    raise DtypeError(
+                        f"{self.name}: argument {i}",
+                        f"expected {dtype} like the arguments before it, got {value.dtype}",
+                        f"convert one side, for example with .astype(np.{dtype})",
+                    )
+            kept.append(a)
+            values.append(value)
+        if dtype is not None:
+            for i, value in enumerate(values):
+                if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+                    kept[i] = values[i] = value.astype(dtype)
+        return tuple(kept), values, record
 
 
 def register(op: Op) -> Op:

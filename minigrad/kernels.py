@@ -15,6 +15,7 @@ vectors; and one exp, log, tanh, sigmoid, softplus serves the node path and the 
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from typing import Any
@@ -104,7 +105,7 @@ def config() -> dict[str, str]:
 if lib is not None:
     _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     _threads = os.environ.get("MINIGRAD_NUM_THREADS") or str(_cores or 1)
-    set_threads(int(_threads) if _threads.isdigit() else _threads)  # type: ignore[arg-type]
+    set_threads(int(_threads) if _threads.isdecimal() else _threads)  # type: ignore[arg-type]
     if os.environ.get("MINIGRAD_ISA"):
         set_isa(os.environ["MINIGRAD_ISA"])
 
@@ -160,7 +161,7 @@ def _strided(a: np.ndarray):
         last = (len(a) - 1) * base.strides[0]
         start = ffi.from_buffer("char[]", base) + last
         return start, [s // a.itemsize for s in a.strides], base
-    a = np.ascontiguousarray(a)
+    a = np.asarray(a, order="C")
     return ffi.from_buffer(a), [s // a.itemsize for s in a.strides], a
 
 
@@ -172,7 +173,7 @@ def _unary(name: str, x: np.ndarray) -> np.ndarray:
     if not _in_c(x):
         return _UNARY_TWINS[name](x)
     dtype = _dtype(name, x)
-    x = np.ascontiguousarray(x)
+    x = np.asarray(x, order="C")
     out = np.empty(x.shape, dtype)
     lib.mg_unary(_CODE[dtype], _UNARY[name], x.size, ffi.from_buffer(x), ffi.from_buffer(out))
     return out
@@ -209,7 +210,7 @@ def _sigmoid_twin(x):
 
 
 def _softplus_twin(x):
-    return np.where(x.real > 0, x, 0) + np.log1p(np.exp(np.where(x.real < 0, x, -x)))
+    return np.where(x.real >= 0, x, 0) + np.log1p(np.exp(np.where(x.real < 0, x, -x)))
 
 
 def _log_twin(x):
@@ -236,14 +237,22 @@ _UNARY_TWINS = {
 
 def sum(x, axis=None, keepdims=False):
     """Sum over `axis` in an order that depends on the shape alone, not on the memory layout."""
-    return np.add.reduce(np.ascontiguousarray(x).reshape(np.shape(x)), axis=axis, keepdims=keepdims)
+    return np.add.reduce(np.asarray(x, order="C"), axis=axis, keepdims=keepdims)
 
 
 def row_sums(*arrays: np.ndarray) -> np.ndarray:
     """Sum of all rows of arrays (..., C), one chain over arrays and rows in the order given."""
     width = arrays[0].shape[-1]
+    for i, a in enumerate(arrays):
+        if a.shape[-1:] != (width,):
+            raise ShapeError(
+                f"row_sums: argument {i}",
+                f"expected rows of {width} like those before it, got {a.shape}",
+                "sum rows of one width at a time",
+            )
     if not _in_c(*arrays):
-        return np.concatenate([a.reshape(-1, width) for a in arrays]).sum(axis=0)
+        return np.concatenate([_rows(a) for a in arrays]).sum(axis=0)
+    _dtype("row_sums", *arrays)
     out = None
     for a in _merged(arrays):
         out = _accumulate(None, a, out)
@@ -265,7 +274,7 @@ def _gemm(a: np.ndarray, b: np.ndarray, start: np.ndarray | None) -> np.ndarray:
     if start is None:
         ps, s_row, s_col = ffi.NULL, 0, 0
     else:
-        start = np.ascontiguousarray(start)
+        start = np.asarray(start, order="C")
         ps, s_row, s_col = ffi.from_buffer(start), (n if start.ndim == 2 else 0), 1
     work = _scratch.pointer(lib.mg_gemm_scratch(code, m, n, 1, k))
     lib.mg_gemm(
@@ -289,7 +298,7 @@ def matmul(a, b):
     rows = a[None] if a.ndim == 1 else a
     columns = b[:, None] if b.ndim == 1 else b
     if columns.ndim == 2:
-        out = _gemm(rows.reshape(-1, rows.shape[-1]), columns, None)
+        out = _gemm(_rows(rows), columns, None)
         out = out.reshape(*rows.shape[:-1], columns.shape[-1])
     else:
         stack = np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
@@ -322,8 +331,8 @@ def affine(x, weight, start):
     if not _in_c(x, weight, start):
         return np.matmul(x, weight.T) + start
     if start.ndim > 1:
-        start = start.reshape(-1, shape[-1])
-    return _gemm(x.reshape(-1, x.shape[-1]), weight.T, start).reshape(shape)
+        start = _rows(start)
+    return _gemm(_rows(x), weight.T, start).reshape(shape)
 
 
 def products(*pairs):
@@ -331,6 +340,7 @@ def products(*pairs):
 
     The chain runs over the pairs in the order given and over the rows of each in order.
     """
+    m, n = pairs[0].shape[-1], pairs[1].shape[-1]
     for i, (a, b) in enumerate(zip(pairs[0::2], pairs[1::2], strict=True)):
         if a.shape[:-1] != b.shape[:-1]:
             raise ShapeError(
@@ -338,18 +348,30 @@ def products(*pairs):
                 f"expected as many rows in both, got {a.shape} and {b.shape}",
                 "check the shapes",
             )
+        if (a.shape[-1], b.shape[-1]) != (m, n):
+            raise ShapeError(
+                f"products: pair {i}",
+                f"expected (..., {m}) and (..., {n}) like the first, got {a.shape} and {b.shape}",
+                "check the shapes",
+            )
     if not _in_c(*pairs):
-        a, b = (np.concatenate([p.reshape(-1, p.shape[-1]) for p in pairs[i::2]]) for i in (0, 1))
+        a, b = (np.concatenate([_rows(p) for p in pairs[i::2]]) for i in (0, 1))
         return a.T @ b
+    _dtype("products", *pairs)
     out = None
     for a, b in zip(_merged(pairs[0::2]), _merged(pairs[1::2]), strict=True):
         out = _accumulate(a, b, out)
     return out
 
 
+def _rows(a: np.ndarray) -> np.ndarray:
+    """a (..., C) as rows (R, C), also where a size is 0 and NumPy cannot work out R."""
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+
+
 def _merged(arrays) -> list[np.ndarray]:
     """Many small operands laid end to end make one product: same chain, one call."""
-    flat = [a if a.ndim in (2, 3) else a.reshape(-1, a.shape[-1]) for a in arrays]
+    flat = [a if a.ndim in (2, 3) else _rows(a) for a in arrays]
     if len(flat) > 1 and all(a.ndim == 2 for a in flat):
         return [np.concatenate(flat)]
     return flat
@@ -394,7 +416,7 @@ def scatter_rows(index: np.ndarray, g: np.ndarray, shape: tuple[int, ...]) -> np
     that does not exist.
     """
     out = np.zeros(shape, g.dtype)
-    index = np.ascontiguousarray(index, np.int64).reshape(-1)
+    index = np.asarray(index, np.int64, order="C").reshape(-1)
     if index.size and not -shape[0] <= index.min() <= index.max() < shape[0]:
         raise ShapeError(
             "scatter_rows: index",
@@ -403,15 +425,21 @@ def scatter_rows(index: np.ndarray, g: np.ndarray, shape: tuple[int, ...]) -> np
             "check the indices against the number of rows",
         )
     index = np.where(index < 0, index + shape[0], index)
-    rows = np.ascontiguousarray(g).reshape(index.size, -1)
+    width = math.prod(shape[1:])
+    if g.size != index.size * width:
+        raise ShapeError(
+            "scatter_rows: g",
+            f"expected {index.size} rows of shape {shape[1:]}, got {g.shape}",
+            "give one row for each index",
+        )
+    rows = np.asarray(g, order="C").reshape(index.size, width)
     if _in_c(g):
         code = _CODE[_dtype("scatter_rows", g)]
-        width = out.size // max(1, shape[0])
         lib.mg_scatter_rows(
             code, index.size, width, _pointer(index), _pointer(rows), _pointer(out)
         )
     else:
-        np.add.at(out.reshape(shape[0], -1), index, rows)
+        np.add.at(out.reshape(shape[0], width), index, rows)
     return out
 
 
@@ -448,6 +476,7 @@ def check_lengths(lengths, steps: int, rows: int) -> np.ndarray | None:
     if lengths is None:
         return None
     lengths = np.asarray(lengths)
+    lengths = lengths if lengths.size else lengths.astype(np.int64)  # [] is a list of floats
     if (
         lengths.shape != (rows,)
         or lengths.dtype.kind not in "iu"
@@ -459,7 +488,7 @@ def check_lengths(lengths, steps: int, rows: int) -> np.ndarray | None:
             + (f" from {lengths.min()} to {lengths.max()}" if lengths.size else ""),
             "pass the number of steps of each sequence",
         )
-    return np.ascontiguousarray(lengths, np.int64)
+    return np.asarray(lengths, np.int64, order="C")
 
 
 def _lstm_forward(xs, h0, c0, w, u, b, lengths, save: bool):
@@ -468,7 +497,7 @@ def _lstm_forward(xs, h0, c0, w, u, b, lengths, save: bool):
         return _lstm_forward_twin(xs, h0, c0, w, u, b, lengths)
     dtype = _dtype("lstm", xs, h0, c0, w, u, b)
     (steps, n, i), hidden = xs.shape, h0.shape[1]
-    xs, h0, c0, w, u, b = (np.ascontiguousarray(a) for a in (xs, h0, c0, w, u, b))
+    xs, h0, c0, w, u, b = (np.asarray(a, order="C") for a in (xs, h0, c0, w, u, b))
     ys = np.empty((steps, n, hidden), dtype)
     h, c = np.empty((n, hidden), dtype), np.empty((n, hidden), dtype)
     gates = np.empty((steps, n, 4 * hidden), dtype) if save else None
@@ -507,7 +536,7 @@ def lstm_backward(g, u, c0, lengths, gates, cells):
     if not _in_c(u, gates):
         return _lstm_backward_twin(dys, dh, dc, u, c0, lengths, gates, cells)
     dtype = _dtype("lstm backward", dys, dh, dc, u, c0, gates, cells)
-    dys, dh, dc, u, c0 = (np.ascontiguousarray(a) for a in (dys, dh, dc, u, c0))
+    dys, dh, dc, u, c0 = (np.asarray(a, order="C") for a in (dys, dh, dc, u, c0))
     dz = np.empty((steps, n, 4 * hidden), dtype)
     dh0, dc0 = np.empty((n, hidden), dtype), np.empty((n, hidden), dtype)
     work = _scratch.pointer(lib.mg_lstm_scratch(_CODE[dtype], steps, n, 1, hidden))

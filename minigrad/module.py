@@ -97,6 +97,7 @@ class Module:
         arrays = {k: np.asarray(v.data if isinstance(v, Tensor) else v) for k, v in state.items()}
         wrong = [f"{k} is missing" for k in own if k not in arrays]
         wrong += [f"{k} is unknown" for k in arrays if k not in own]
+        wrong += [f"{k} holds {a.dtype}" for k, a in arrays.items() if a.dtype.kind not in "fiub"]
         wrong += [
             f"{k} has shape {arrays[k].shape} and not {p.shape}"
             for k, p in own.items()

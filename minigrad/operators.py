@@ -36,7 +36,7 @@ def _index(index):
     if isinstance(index, tuple):
         return tuple(_index(i) for i in index)
     if isinstance(index, list):
-        return np.asarray(index)
+        return np.asarray(index, dtype=None if index else np.int64)
     return index.data if isinstance(index, Tensor) else index
 
 
@@ -139,8 +139,14 @@ def _refuse(function) -> GradientError:
 
 def _array_ufunc(self, ufunc, method, *inputs, **kwargs):
     function = _NUMPY.get(ufunc)
-    if function is None or method != "__call__" or kwargs:
+    if function is None:
         raise _refuse(ufunc)
+    if method != "__call__" or kwargs:
+        raise GradientError(
+            f"numpy.{ufunc.__name__}: of a tensor, in another form than a plain call",
+            f"expected arguments alone, got {', '.join([method, *kwargs]).removeprefix('__call__, ')}",
+            "use the result as a new tensor, or .detach().numpy() if no gradient is wanted",
+        )
     return function(*inputs)
 
 

@@ -1,9 +1,10 @@
 """The training loop: budget, progress, log, checkpoints, interruption, resumption.
 
 What is learned is a `Task`; what is here is the same for all tasks. A run's state after a step is
-a function of its configuration and the number of steps alone: no clock enters. A budget in minutes
-is turned into a number of steps early in the run, and the checkpoint keeps that number; from then
-on an interrupted and resumed run has the same bits as an uninterrupted one.
+a function of its configuration and the number of steps alone: no clock enters. So an interrupted
+and resumed run has the same bits as an uninterrupted one. A budget in minutes is turned into a
+number of steps once the speed is known, and the checkpoint keeps that number. The clock decides
+how large it is, so two runs of so many minutes differ from there on, interrupted or not.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
 import numpy as np
 from tqdm import tqdm
@@ -29,7 +30,8 @@ from .errors import FileError, UsageError
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.csv"
 COLUMNS = ["step", "epoch", "symbols", "seconds", "lr", "loss", "bits", "grad_norm", "valid_bits"]
-TIMED_STEPS = 20  # a budget in minutes becomes a number of steps after so many
+TIMED_STEPS = 20  # after so many the speed is known, and minutes become a number of steps
+VALIDATIONS = 10  # in a run, evenly spread, the last one at its end
 SAVE_EVERY = 30.0  # seconds between checkpoints: what a crash may cost
 
 
@@ -55,7 +57,8 @@ class Run:
 
     lr: float
     warmup: int = 50
-    steps: int | None = None  # to go in all; None until a budget in minutes has been converted
+    steps: int | None = None  # to go in all; None while the speed is not known
+    minutes: float | None = None  # the budget, if it was one in minutes
     step: int = 0
     symbols: int = 0
     seconds: float = 0.0
@@ -66,6 +69,51 @@ class Run:
         fall = 1.0 if self.steps is None else 1 - self.step / self.steps
         return self.lr * rise * fall
 
+    def validates(self) -> bool:
+        """Whether the step just done is followed by a validation."""
+        if self.steps is None:
+            return False
+        return self.step == self.steps or self.step % max(1, self.steps // VALIDATIONS) == 0
+
+    def set_budget(
+        self,
+        task: Task,
+        steps: int | None = None,
+        epochs: float | None = None,
+        minutes: float | None = None,
+    ) -> None:
+        """How long to train in all, counted from the beginning: exactly one of the three.
+
+        Raises `UsageError` for none, for several, for one that is not above 0 and finite, and for
+        fewer steps than the run has behind it.
+        """
+        budgets = [("steps", steps), ("epochs", epochs), ("minutes", minutes)]
+        given = {k: v for k, v in budgets if v is not None}
+        if len(given) != 1 or not all(0 < v < math.inf for v in given.values()):
+            raise UsageError(
+                "train: how long",
+                "expected one of steps, epochs, minutes, above 0 and finite, got "
+                + (", ".join(f"{k} {v}" for k, v in given.items()) or "none"),
+                "give one of the three",
+            )
+        if epochs is not None:
+            steps = max(1, round(epochs * task.steps_per_epoch()))
+        if minutes is not None:
+            steps = self.steps_in(minutes)
+        if steps is not None and steps < self.step:
+            raise UsageError(
+                "train: how long",
+                f"expected at least the {self.step} steps that the run has behind it, got {steps}",
+                "give a larger budget; it counts from the beginning of the run",
+            )
+        self.steps, self.minutes = steps, minutes
+
+    def steps_in(self, minutes: float) -> int | None:
+        """How many steps fit into a run of so many minutes; None while the speed is not known."""
+        if self.step < TIMED_STEPS:
+            return None
+        return max(TIMED_STEPS, round(60 * minutes * self.step / self.seconds))
+
     def metadata(self) -> str:
         return json.dumps(asdict(self))
 
@@ -74,108 +122,69 @@ class Run:
         return cls(**json.loads(text))
 
 
-@dataclass
-class Budget:
-    """How long to train: one of the three."""
-
-    steps: int | None = None
-    epochs: float | None = None
-    minutes: float | None = None
-
-    def __post_init__(self):
-        given = [k for k, v in asdict(self).items() if v is not None]
-        if len(given) != 1 or not getattr(self, given[0]) > 0:
-            raise UsageError(
-                "budget: how long to train",
-                "expected one of steps, epochs, minutes, above 0, got "
-                + (", ".join(f"{k}={getattr(self, k)}" for k in given) or "none"),
-                "give one",
-            )
-
-    def in_steps(self, task: Task, seconds_a_step: float | None = None) -> int | None:
-        """The number of steps; None for minutes as long as the speed is not known."""
-        if self.steps is not None:
-            return self.steps
-        if self.epochs is not None:
-            return max(1, round(self.epochs * task.steps_per_epoch()))
-        if seconds_a_step is None:
-            return None
-        return max(TIMED_STEPS + 1, round(60 * self.minutes / seconds_a_step))  # type: ignore[operator]
-
-
-def fit(
-    task: Task,
-    run: Run,
-    budget: Budget | None,
-    folder: Path,
-    stream=None,
-) -> bool:
-    """Trains until the budget is used up; True, or False if an interrupt (Ctrl-C) came first.
+def fit(task: Task, run: Run, folder: Path, stream: TextIO | None = None) -> bool:
+    """Trains to the end of the budget; True, or False if an interrupt (Ctrl-C) stopped it.
 
     Writes `checkpoint.safetensors` (atomically, now and then and at the end) and `log.csv` to
-    `folder`. `budget` None goes on to the end that `run` already has. A second Ctrl-C
-    stops at once, without a checkpoint of the last steps.
+    `folder`. The step under way is finished first, and then the state saved; a second Ctrl-C
+    raises `KeyboardInterrupt` at once. After that, or an error in a step, the last
+    checkpoint is as it was. A run without a budget goes on until it is interrupted.
+
+    task: what is trained. run: brought forward in place. stream: where the progress bar goes if
+    that is a terminal (standard error). Raises `FileError` where `folder` cannot be written.
     """
-    stream = sys.stderr if stream is None else stream
-    folder.mkdir(parents=True, exist_ok=True)
-    if budget is not None and (steps := budget.in_steps(task)) is not None:
-        run.steps = steps
-    log = _open_log(folder / LOG, run.step)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"train: the folder {str(folder)!r}",
+            f"expected one that can be made and written to, got: {error.strerror}",
+            "choose another with --out",
+        ) from error
     saved_at = started = time.perf_counter()
-    seconds_before, first_step = run.seconds, run.step
-    mean_loss, valid = math.nan, math.nan
+    seconds_before = run.seconds
+    mean_loss = math.nan
     with (
-        log,
         _interruptible() as interrupted,
+        _open_log(folder / LOG, run.step) as log,
         tqdm(
             total=run.steps,
             initial=run.step,
-            file=stream,
+            file=sys.stderr if stream is None else stream,
             disable=None,  # silent when not a terminal
-            unit="step",
             dynamic_ncols=True,
+            bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}",  # fits into 80 columns
         ) as bar,
     ):
         rows = csv.writer(log, lineterminator="\n")
-        while run.steps is None or run.step < run.steps:
+        while (run.steps is None or run.step < run.steps) and not interrupted.is_set():
             lr = run.rate()
             result = task.step(lr)
             run.step += 1
             run.symbols += int(result["symbols"])
             now = time.perf_counter()
             run.seconds = seconds_before + now - started
-            if run.steps is None and budget is not None and run.step - first_step == TIMED_STEPS:
-                run.steps = budget.in_steps(task, (now - started) / TIMED_STEPS)
-                bar.total = run.steps
+            if run.steps is None and run.minutes is not None:
+                run.steps = bar.total = run.steps_in(run.minutes)
+            valid = f"{task.validate():.6f}" if run.validates() else ""
             loss = result["loss"]
-            mean_loss = loss if math.isnan(mean_loss) else 0.98 * mean_loss + 0.02 * loss
-            if run.steps is not None and (
-                run.step == run.steps or run.step % max(1, run.steps // 10) == 0
-            ):
-                valid = task.validate()
-            else:
-                valid = math.nan
-            bits = loss / math.log(2)
             rows.writerow([
                 run.step, f"{result['epoch']:.4f}", run.symbols, f"{run.seconds:.3f}",
-                f"{lr:.6g}", f"{loss:.6f}", f"{bits:.6f}", f"{result['grad_norm']:.6g}",
-                "" if math.isnan(valid) else f"{valid:.6f}",
+                f"{lr:.6g}", f"{loss:.6f}", f"{loss / math.log(2):.6f}",
+                f"{result['grad_norm']:.6g}", valid,
             ])  # fmt: skip
-            rate = (run.symbols / run.seconds) if run.seconds else 0
+            mean_loss = loss if math.isnan(mean_loss) else 0.98 * mean_loss + 0.02 * loss
             bar.set_postfix_str(
                 f"loss {mean_loss:.3f}, {mean_loss / math.log(2):.3f} bits/char, "
-                f"{rate / 1000:.0f}k chars/s",
+                f"{run.symbols / max(run.seconds, 1e-9) / 1000:.0f}k chars/s",
                 refresh=False,
             )
             bar.update()
-            if interrupted.is_set():
-                break
             if now - saved_at > SAVE_EVERY:
-                log.flush()
                 save(folder / CHECKPOINT, task, run)
                 saved_at = now
-    save(folder / CHECKPOINT, task, run)
-    return run.step == run.steps
+        save(folder / CHECKPOINT, task, run)
+    return not interrupted.is_set()
 
 
 # --- checkpoints and logs ------------------------------------------------------------------------
@@ -201,15 +210,20 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str], Run]:
         ) from error
 
 
-def _open_log(path: Path, step: int):
-    """The log, ready to go on after `step`: rows beyond the checkpoint are taken out."""
-    kept = [COLUMNS]
+def _open_log(path: Path, step: int) -> TextIO:
+    """The log, ready to go on after `step`: rows beyond the checkpoint are taken out.
+
+    Every row goes to the file as it is written. So the rows up to a checkpoint are whole, and one
+    that a crash has cut short lies beyond it.
+    """
+    kept = [",".join(COLUMNS)]
     if step and path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            kept += [r for r in list(csv.reader(file))[1:] if r and int(r[0]) <= step]
-    text = "".join(",".join(row) + "\n" for row in kept)
-    io.write_atomically(path, text.encode())
-    return open(path, "a", newline="", encoding="utf-8")
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
+            number, *others = line.split(",")
+            if number.isdecimal() and int(number) <= step and len(others) == len(COLUMNS) - 1:
+                kept.append(line)
+    io.write_atomically(path, ("\n".join(kept) + "\n").encode())
+    return open(path, "a", buffering=1, newline="", encoding="utf-8")
 
 
 @contextlib.contextmanager

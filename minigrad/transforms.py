@@ -6,6 +6,7 @@ again. So the transformations nest, to any order.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,28 +17,43 @@ from .errors import GradientError
 from .graph import Tensor, set_grad_enabled
 
 
-def _entry(value) -> tuple[Tensor, bool]:
-    """A fresh point to differentiate at, and whether it lies inside an outer trace.
+def _entry(value) -> Tensor:
+    """A fresh point to differentiate at.
 
     Inside another trace the argument enters through an identity node, so that the walk of this
-    gradient ends there.
+    gradient ends there, and does not run on into the graph that produced the argument.
     """
-    outer = isinstance(value, Tensor) and value.node is not None
-    if outer:
-        return identity(value), True
+    if isinstance(value, Tensor) and value.node is not None:
+        with set_grad_enabled(True):
+            return identity(value)
     data = value.data if isinstance(value, Tensor) else value
-    return Tensor(np.asarray(data), requires_grad=True), isinstance(value, Tensor)
+    return Tensor(np.asarray(data), requires_grad=True)
+
+
+class _Depth(threading.local):
+    traces = 0  # how many functions are being differentiated around this point
+
+
+_depth = _Depth()
 
 
 def _trace(function: Callable, args: Sequence, positions: Sequence[int], kwargs: dict):
-    """(result, points, higher): `function` run on points that stand for args[positions]."""
+    """(result, points, higher): `function` run on points that stand for args[positions].
+
+    `higher` says that the gradient may be differentiated again: a tensor is among the arguments,
+    or a function around this one is being differentiated, to whose variables it may refer.
+    """
     values = list(args)
-    points, higher = [], any(isinstance(a, Tensor) for a in args)
-    with set_grad_enabled(True):
-        for i in positions:
-            values[i], _ = _entry(args[i])
-            points.append(values[i])
-        return function(*values, **kwargs), points, higher
+    higher = _depth.traces > 0 or any(isinstance(a, Tensor) for a in args)
+    for i in positions:
+        values[i] = _entry(args[i])
+    _depth.traces += 1
+    try:
+        with set_grad_enabled(True):
+            result = function(*values, **kwargs)
+    finally:
+        _depth.traces -= 1
+    return result, [values[i] for i in positions], higher
 
 
 def _plain(value, higher: bool):
@@ -89,7 +105,9 @@ def value_and_grad(
 def grad(function: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable:
     """The gradient of a scalar function, itself a function: `grad(f)(x) = df/dx`.
 
-    Nests to any order. Arguments and errors as in `value_and_grad`.
+    Nests to any order. Arguments and errors as in `value_and_grad`. To differentiate a gradient by
+    something else than its argument, a model's parameters for instance, pass the argument as a
+    tensor: the result is then a tensor with its graph.
 
     Source: Goodfellow et al., Deep Learning, section 6.5.
 

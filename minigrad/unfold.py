@@ -36,6 +36,13 @@ def _select(active: np.ndarray, x, y):
     return where(active.reshape(-1, *[1] * (x.ndim - 1)), x, y)
 
 
+def form_of(state: State) -> Any:
+    """The nested shapes of a state: of a tuple of tensors, a tuple of lists."""
+    if isinstance(state, tuple):
+        return tuple(form_of(s) for s in state)
+    return list(state.shape) if isinstance(state, Tensor | np.ndarray) else type(state).__name__
+
+
 def _map(f: Callable, *states: State) -> State:
     """`f` applied to the parts of states: tensors, or equally nested tuples of them."""
     if isinstance(states[0], tuple):
@@ -119,9 +126,23 @@ def unfold(
             "add the axes that are missing; one sequence is a batch of one row",
         )
     steps, rows = xs.shape[:2]
+    if isinstance(cell, GatedCell) and (xs.ndim != 3 or xs.shape[2] != cell.input_size):
+        raise ShapeError(
+            f"unfold: xs for {type(cell).__name__}",
+            f"expected (T, N, {cell.input_size}), got {tuple(xs.shape)}",
+            "time comes first, then the rows of the batch, then the features",
+        )
     lengths = check_lengths(lengths, steps, rows)
     if state is None:
         state = cell.initial_state(rows, xs.dtype)
+    elif isinstance(cell, GatedCell):
+        expected, got = form_of(cell.initial_state(rows, xs.dtype)), form_of(state)
+        if got != expected:
+            raise ShapeError(
+                f"unfold: state for {type(cell).__name__}",
+                f"expected the form {expected}, got {got}",
+                "pass the state in the form that initial_state gives",
+            )
     op = fused_op(cell) if fused is True or fused == "auto" else None
     if fused is True and op is None:
         raise UsageError(
@@ -164,11 +185,12 @@ def padded(rows: Sequence, lengths) -> tuple[Any, np.ndarray]:
             "expected one of the two, got both",
             "leave lengths out: a list brings its own",
         )
-    if not rows or any(r.ndim != rows[0].ndim or r.shape[1:] != rows[0].shape[1:] for r in rows):
+    forms = [form_of(r) for r in rows]
+    if not rows or any(not isinstance(f, list) or not f or f[1:] != forms[0][1:] for f in forms):
         raise ShapeError(
             "unfold: a list of sequences",
             "expected at least one, all (T_n, I) with the same I, got "
-            + str([r.shape for r in rows]),
+            + str([tuple(f) if isinstance(f, list) else f for f in forms]),
             "give each sequence the same features",
         )
     steps = max(len(r) for r in rows)

@@ -220,7 +220,9 @@ def test_point_1_inference_equals_training(case):
                 case.cell(), a["xs"], (a["h0"], a["c0"]), case.lengths, case.reverse, fused
             )
         assert not ys.requires_grad
-        assert_same({k: trained[k] for k in ("ys", "h", "c")}, {"ys": ys.data, "h": h.data, "c": c.data})
+        assert_same(
+            {k: trained[k] for k in ("ys", "h", "c")}, {"ys": ys.data, "h": h.data, "c": c.data}
+        )
 
 
 # --- 2: row independence -------------------------------------------------------------------------
@@ -366,7 +368,9 @@ def test_point_4_the_sizes_above_do_engage_threads(door):
         "kernels.set_threads(2); before = len(os.listdir('/proc/self/task'))\n"
         f"{calls[door]}; print(len(os.listdir('/proc/self/task')) - before)\n"
     )
-    made = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    made = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
     assert made.stdout == "1\n", made.stderr
 
 
@@ -386,7 +390,7 @@ def test_point_5_instruction_sets_give_the_same_lstm(case):
             assert_same(expected, run(case, fused=False))
 
 
-@given(DTYPES, *[st.integers(0, 40)] * 3, st.integers(1, 4), st.integers(0, 999))
+@given(DTYPES, *[st.integers(1, 40)] * 3, st.integers(1, 4), st.integers(0, 999))
 @example(np.float32, 37, 530, 70, 2, 0)
 @example(np.float64, 37, 530, 70, 2, 0)
 def test_point_5_instruction_sets_give_the_same_products(dtype, m, k, n, blocks, seed):

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "minigrad"
 ROOMS = (
     *("errors", "kernels", "graph", "backward", "ops", "operators", "transforms", "module"),
     *("cells", "unfold", "nn", "optim", "decode", "data", "draw", "testing", "io", "train"),
-    *("__init__", "__main__"),
+    *("tasks", "__init__", "__main__"),
 )
 
 

@@ -1,4 +1,4 @@
-/* Speed of the LSTM in GFLOP/s, the best of several runs: forward, backward with all gradients (the two matrix
+/* Speed of the LSTM in GFLOP/s, the best of several runs: forward, backward with all gradients (the two
  * products of the weights, that of x, and that of b), and both together.
  *
  *   bench_lstm [f64] [isa]
@@ -45,7 +45,8 @@ static void bench(int64_t T, int64_t N, int64_t I, int64_t H)
     if (dtype == MG_F32) *(float *)one = 1;
     else *(double *)one = 1;
     int64_t bytes = mg_lstm_scratch(dtype, T, N, I, H);
-    const int64_t products[4] = {mg_gemm_scratch(dtype, T * N, I, 1, 4 * H), mg_gemm_scratch(dtype, 4 * H, I, T, N),
+    const int64_t products[4] = {mg_gemm_scratch(dtype, T * N, I, 1, 4 * H),
+                                 mg_gemm_scratch(dtype, 4 * H, I, T, N),
                                  mg_gemm_scratch(dtype, 4 * H, H, T, N),
                                  mg_gemm_scratch(dtype, 1, 4 * H, T, N)};
     for (int i = 0; i < 4; i++)
@@ -67,8 +68,8 @@ static void bench(int64_t T, int64_t N, int64_t I, int64_t H)
                 x + last * I * size(), -N * I, I, 1, NULL, 0, 0, dw, I, scratch);
         mg_gemm(dtype, 4 * H, H, T, N, dz + last * 4 * H * size(), 1, -N * 4 * H, 4 * H,
                 past + last * H * size(), -N * H, H, 1, NULL, 0, 0, du, H, scratch);
-        mg_gemm(dtype, 1, 4 * H, T, N, one, 0, 0, 0, dz + last * 4 * H * size(), -N * 4 * H, 4 * H, 1, NULL, 0, 0,
-                db, 4 * H, scratch);
+        mg_gemm(dtype, 1, 4 * H, T, N, one, 0, 0, 0,
+                dz + last * 4 * H * size(), -N * 4 * H, 4 * H, 1, NULL, 0, 0, db, 4 * H, scratch);
         double t3 = now();
         if (t1 - t0 < forward) forward = t1 - t0;
         if (t2 - t1 < walk) walk = t2 - t1;
@@ -76,9 +77,10 @@ static void bench(int64_t T, int64_t N, int64_t I, int64_t H)
     }
     printf("%7s %-8s T %4d N %4d I %4d H %4d threads %d   forward %6.1f   backward %6.1f   all %6.1f GFLOP/s "
            " (%.0f us)\n", dtype == MG_F32 ? "float32" : "float64", mg_isa(), (int)T, (int)N, (int)I, (int)H,
-           mg_threads(), flops / forward * 1e-9, flops * (double)H / (double)(I + H) / walk * 1e-9, 3 * flops / all * 1e-9,
-           all * 1e6);
-    char *arrays[] = {x, w, u, b, h0, c0, h, c, past, gates, cells, dy, dz, dh, dc, dx, dw, du, db, one, scratch};
+           mg_threads(), flops / forward * 1e-9, flops * (double)H / (double)(I + H) / walk * 1e-9,
+           3 * flops / all * 1e-9, all * 1e6);
+    char *arrays[] = {x, w, u, b, h0, c0, h, c, past, gates, cells,
+                      dy, dz, dh, dc, dx, dw, du, db, one, scratch};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
 }
 
@@ -88,7 +90,8 @@ int main(int argc, char **argv)
         if (strcmp(argv[i], "f64") == 0) dtype = MG_F64;
         else if (mg_set_isa(argv[i]) != 0) return printf("no such instruction set here: %s\n", argv[i]), 1;
     }
-    static const int shapes[][4] = {{50, 1, 32, 32}, {50, 32, 32, 32}, {100, 16, 64, 128}, {35, 20, 192, 192}, {50, 64, 128, 256}, {100, 32, 256, 256}};
+    static const int shapes[][4] = {{50, 1, 32, 32},    {50, 32, 32, 32},   {100, 16, 64, 128},
+                                    {35, 20, 192, 192}, {50, 64, 128, 256}, {100, 32, 256, 256}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int threads = 1; threads <= 2; threads++) {
             mg_set_threads(threads);

@@ -6,7 +6,8 @@
  *
  * All stand on two cores: e^r - 1 on half an octave around 0, and log(1 + f) for f from -1/4 to 1/2. The
  * error above a function is the largest seen, in units in the last place of the true value: for float over
- * all 2^32 arguments (`test_activation full`), for double over 17 million (`test_activation many`). */
+ * all 2^32 arguments (`test_activation full`), for double in a search of the worst intervals, 5 to 20 million
+ * arguments each (`test_activation many` comes within 0.06 of it). */
 
 /* The numbers in hexadecimal are printed by tools/coefficients.py. */
 static const struct {
@@ -64,7 +65,7 @@ MG_INLINE VEC MG_NAME(log1p_reduced)(VEC f, VEC k)
 }
 
 /* e^x. 2^n may leave the range of numbers on either side, two factors of half the exponent do not; the last
- * product rounds to a denormal or to infinity. */
+ * product rounds to a denormal or to infinity. Error 0.99 ulp in float, 0.98 in double. */
 MG_INLINE VEC v_exp(VEC x)
 {
     VEC n, p = MG_NAME(expm1_reduced)(v_min(K(exp_high), v_max(K(exp_low), x)), &n);
@@ -73,7 +74,7 @@ MG_INLINE VEC v_exp(VEC x)
     return v_mul(v_fma(scale, p, scale), v_pow2(v_sub(n, half)));
 }
 
-/* log x = log(2^k m) with 3/4 <= m < 3/2, so that near x = 1 nothing cancels. */
+/* log x = log(2^k m) with 3/4 <= m < 3/2, so that near x = 1 nothing cancels. Error 0.91 and 0.97 ulp. */
 MG_INLINE VEC v_log(VEC x)
 {
     VEC zero = v_zero(), one = v_set1(1), infinity = v_set1((REAL)INFINITY);
@@ -88,8 +89,9 @@ MG_INLINE VEC v_log(VEC x)
 }
 
 /* tanh x = sign(x) (2 / d - 1) with d = 1 + e^-2|x| = 1 + 2^n (1 + p). What rounding added to d is known to
- * the last bit, and how far q = fl(1 / d) is off too: with u = 1 - (d - excess) q, the quotient meant is q
- * / (1 - u), here q (1 + u + u^2). For the smallest x all cancels but the excess, which is 2|x| itself. */
+ * the last bit, and how far q = fl(1 / d) is off too: with u = 1 - (d - excess) q, the quotient meant is
+ * q / (1 - u), here q (1 + u + u^2). For the smallest x all cancels but the excess, which is 2|x| itself.
+ * Error 1.33 and 1.37 ulp. */
 MG_INLINE VEC v_tanh(VEC x)
 {
     VEC one = v_set1(1);
@@ -104,7 +106,7 @@ MG_INLINE VEC v_tanh(VEC x)
 
 /* sigmoid x = 1 / (1 + e^-x), as unlift / (unlift + unlift e^-x): lowered, e^-x stays finite until the
  * quotient is 0, and a denormal quotient is rounded once, by the division. What the sum of the two powers
- * of two loses where one dwarfs the other goes into the smaller term. */
+ * of two loses where one dwarfs the other goes into the smaller term. Error 1.69 and 1.73 ulp. */
 MG_INLINE VEC v_sigmoid(VEC x)
 {
     VEC n, p = MG_NAME(expm1_reduced)(v_neg(v_max(K(exp_low), v_min(K(saturated), x))), &n);
@@ -115,7 +117,7 @@ MG_INLINE VEC v_sigmoid(VEC x)
 
 /* softplus x = log(1 + e^x) = max(x, 0) + log(1 + e), e = e^-|x| <= 1. From e = 1/2 on, log(1 + e) is log(2
  * (1 + f)) with f = (e - 1) / 2, which 2^n and p give with one rounding. Both are formed lifted, where 2^n
- * is normal; bringing e down rounds it when it is denormal. */
+ * is normal; bringing e down rounds it when it is denormal. Error 1.64 and 1.69 ulp. */
 MG_INLINE VEC v_softplus(VEC x)
 {
     VEC zero = v_zero(), half = v_set1((REAL)0.5);

@@ -1,5 +1,5 @@
-/* Every kernel, for float and then for double, and the two tables. The list stands once: this file includes itself
- * with MG_DOUBLE 0 and 1. */
+/* Every kernel, for float and then for double, and the two tables. The list stands once: this file includes
+ * itself with MG_DOUBLE 0 and 1. */
 #ifndef MG_DOUBLE
 
 #include "../minigrad.h"

@@ -1,11 +1,12 @@
-/* The matrix product. Every element of the result is one chain of FMAs over ascending k (see minigrad.h), so the
- * sum is never divided, neither over accumulators nor over threads; vectors run over the columns.
+/* The matrix product. Every element of the result is one chain of FMAs over ascending k (see minigrad.h), so
+ * the sum is never divided, neither over accumulators nor over threads; vectors run over the columns.
  *
- *   B is packed into panels [k][4*LANES], A is read where it stands (or copied into [k][MG_MR] when its k is not
- *   contiguous), and a tile of at most MG_MR rows x one panel stays in registers while k runs over a block. Between
- *   two blocks of k the accumulators rest in `out`, which changes no bit.
+ *   tile     at most MG_MR rows x one panel of 4*LANES columns, in registers while k runs over a block
+ *   panel    B is copied into panels [k][4*LANES] that the tile reads from end to end; a block of MG_KC steps
+ *            and MG_BLOCK bytes of them stays in the second-level cache while all rows of A pass by
+ *   rows     A is read where it stands, or copied as [k][MG_MR]
  *
- * A block of B (MG_KC x MG_NC bytes of columns) is made to stay in the second-level cache while the rows pass by. */
+ * Between two blocks of k the accumulators rest in `out`, which changes no bit. */
 
 #ifndef MG_WIDTH
 enum {
@@ -32,8 +33,9 @@ MG_INLINE int worthy_parts(int64_t fmas, int64_t cuts)
 
 MG_INLINE REAL *MG_NAME(aligned)(void *p) { return (REAL *)(((uintptr_t)p + 63) & ~(uintptr_t)63); }
 
-/* c[i][0..nv) += a[i][.] b[.][0..nv) for i < m, nv counting vectors; m and nv are constants where this is inlined. */
-MG_INLINE void MG_NAME(tile_of)(const int m, const int nv, int64_t k, const REAL *a, int64_t a_row, int64_t a_k,
+/* c[i][0..nv) += a[i][.] b[.][0..nv) for i < m, nv counting vectors; m and nv are constants once inlined. */
+MG_INLINE void MG_NAME(tile_of)(const int m, const int nv, int64_t k,
+                                const REAL *a, int64_t a_row, int64_t a_k,
                                 const REAL *b, int64_t b_k, REAL *c, int64_t c_row)
 {
     VEC sum[MG_MR][4];
@@ -64,7 +66,8 @@ MG_INLINE void MG_NAME(tile_of)(const int m, const int nv, int64_t k, const REAL
 static void MG_NAME(tile)(int m, int nv, int64_t k, const REAL *a, int64_t a_row, int64_t a_k,
                           const REAL *b, int64_t b_k, REAL *c, int64_t c_row)
 {
-#define MG_CASE(M, NV) case 4 * (M) + (NV): MG_NAME(tile_of)(M, NV, k, a, a_row, a_k, b, b_k, c, c_row); return;
+#define MG_CASE(M, NV) \
+    case 4 * (M) + (NV): MG_NAME(tile_of)(M, NV, k, a, a_row, a_k, b, b_k, c, c_row); return;
 #define MG_CASES(M) MG_CASE(M, 1) MG_CASE(M, 2) MG_CASE(M, 3) MG_CASE(M, 4)
     switch (4 * m + nv) {
         MG_CASES(1)
@@ -99,14 +102,14 @@ static void MG_NAME(pack_strip)(int64_t k, int cols, const REAL *b, int64_t b_k,
             for (int lane = 0; lane < LANES; lane++) to[lane] = lane < cols ? b[lane * b_col] : 0;
 }
 
-/* A panel of up to MG_WIDTH columns. Vectors that lie wholly beyond `cols` are left alone: no tile reads them. */
+/* A panel of up to MG_WIDTH columns. No tile reads vectors that lie wholly beyond `cols`: they stay unset. */
 static void MG_NAME(pack_panel)(int64_t k, int64_t cols, const REAL *b, int64_t b_k, int64_t b_col, REAL *to)
 {
     for (int64_t j = 0; j < cols; j += LANES)
         MG_NAME(pack_strip)(k, (int)smaller(LANES, cols - j), b + j * b_col, b_k, b_col, to + j);
 }
 
-/* The same for m rows of A: to[p*MG_MR + i] = a[i*a_row + p*a_k]. The memory goes on for a vector behind the last. */
+/* The same for m rows of A: to[p*MG_MR + i] = a[i*a_row + p*a_k]. Behind `to` a vector may be overwritten. */
 static void MG_NAME(pack_rows)(int m, int64_t k, const REAL *a, int64_t a_row, int64_t a_k, REAL *to)
 {
     if (a_row == 1 && LANES >= MG_MR) /* what a store writes too much is the next step's, or slack */
@@ -146,86 +149,110 @@ static int64_t MG_NAME(gemm_scratch)(int64_t m, int64_t n, int64_t blocks, int64
     return one * worthy_parts(m * n * blocks * k, MG_MAX_THREADS) * (int64_t)sizeof(REAL) + 64;
 }
 
-/* c[i][j] = from[i*row + j*col], or 0. */
-static void MG_NAME(start_tile)(int m, int64_t cols, const REAL *from, int64_t row, int64_t col, REAL *c, int64_t c_row)
+/* c[i][j] = from[i*row + j*col], or 0 where there is no `from`. */
+static void MG_NAME(copy_tile)(int m, int cols, const REAL *from, int64_t row, int64_t col,
+                               REAL *c, int64_t c_row)
 {
     if (from == c && row == c_row && col == 1) return;
-    for (int i = 0; i < m; i++) {
-        REAL *to = c + i * c_row;
-        if (!from) memset(to, 0, (size_t)cols * sizeof(REAL));
-        else if (col == 1) memmove(to, from + i * row, (size_t)cols * sizeof(REAL));
-        else for (int64_t j = 0; j < cols; j++) to[j] = from[i * row + j * col];
+    for (int i = 0; i < m; i++, c += c_row, from += from ? row : 0) {
+        int j = 0;
+        if (!from || col == 1) {
+            for (; j + LANES <= cols; j += LANES) v_store(c + j, from ? v_load(from + j) : v_zero());
+            if (j < cols) v_store_n(c + j, from ? v_load_n(from + j, cols - j) : v_zero(), cols - j);
+        } else {
+            for (; j < cols; j++) c[j] = from[j * col];
+        }
     }
+}
+
+/* The two levels of the sum are counted as one, s = q*k + p. An operand that is copied is even all along s; in
+ * place it is even only in runs within one q. */
+MG_INLINE const REAL *MG_NAME(a_at)(const struct MG_NAME(product) *g, int64_t i, int64_t s)
+{
+    return g->a + i * g->a_row + s / g->k * g->a_block + s % g->k * g->a_k;
+}
+
+MG_INLINE const REAL *MG_NAME(b_at)(const struct MG_NAME(product) *g, int64_t s, int64_t j)
+{
+    return g->b + s / g->k * g->b_block + s % g->k * g->b_k + j * g->b_col;
+}
+
+MG_INLINE int64_t MG_NAME(run)(const struct MG_NAME(product) *g, int64_t s, int64_t end)
+{
+    return smaller(end - s, g->k - s % g->k);
 }
 
 /* The whole product on one thread. */
 static void MG_NAME(product_run)(const struct MG_NAME(product) *g, REAL *scratch)
 {
-    const int64_t sum = g->blocks * g->k, nc = MG_NAME(block_columns)(g->n), kc_most = smaller(sum, MG_KC);
-    /* Where B is used by one tile of rows only, a copy is pure loss. */
-    const int b_stays = g->b_col == 1 && g->blocks == 1 && g->m <= MG_MR;
-    const int a_stays = g->a_k == 1 && g->blocks == 1;
-    REAL *edge = MG_NAME(aligned)(scratch), *b_block = edge + MG_MR * MG_WIDTH, *a_tile = b_block + kc_most * nc;
+    const int64_t sum = g->blocks * g->k, nc = MG_NAME(block_columns)(g->n);
+    /* A copy pays when it is used often, or spares the accumulators many short runs. */
+    const int few_uses = g->n <= 4 * MG_WIDTH, long_runs = g->blocks == 1 || g->k >= 16;
+    const int a_stays = long_runs && (g->a_k == 1 || (g->a_row == 1 && few_uses));
+    const int b_may_stay = g->b_col == 1 && g->m <= MG_MR;
+    REAL *edge = MG_NAME(aligned)(scratch), *b_block = edge + MG_MR * MG_WIDTH;
+    REAL *a_tile = b_block + smaller(sum, MG_KC) * nc;
 
-    for (int64_t j0 = 0; j0 < g->n; j0 += nc) {
-        const int64_t j1 = smaller(j0 + nc, g->n);
-        for (int64_t s = 0; s == 0 || s < sum; s += MG_KC) {
-            const int64_t kc = smaller(MG_KC, sum - s);
+    for (int64_t j0 = 0; j0 < g->n; j0 += nc)
+        for (int64_t s0 = 0; s0 == 0 || s0 < sum; s0 += MG_KC) {
+            const int64_t j1 = smaller(j0 + nc, g->n), s1 = smaller(s0 + MG_KC, sum);
             for (int64_t j = j0; j < j1; j += MG_WIDTH) {
                 const int64_t cols = smaller(MG_WIDTH, j1 - j);
-                if (b_stays && cols % LANES == 0) continue;
-                for (int64_t r = s, run; r < s + kc; r += run) { /* the parts of a block of k that lie evenly */
-                    run = smaller(s + kc - r, g->k - r % g->k);
-                    MG_NAME(pack_panel)(run, cols, g->b + r / g->k * g->b_block + r % g->k * g->b_k + j * g->b_col,
-                                        g->b_k, g->b_col, b_block + (j - j0) * kc + (r - s) * MG_WIDTH);
+                REAL *panel = b_block + (j - j0) * (s1 - s0);
+                if (b_may_stay && cols % LANES == 0) continue;
+                for (int64_t s = s0, run; s < s1; s += run) {
+                    run = MG_NAME(run)(g, s, s1);
+                    MG_NAME(pack_panel)(run, cols, MG_NAME(b_at)(g, s, j), g->b_k, g->b_col,
+                                        panel + (s - s0) * MG_WIDTH);
                 }
             }
             for (int64_t i = 0, m; i < g->m; i += m) {
                 m = tile_rows(g->m - i);
-                const REAL *a = g->a + i * g->a_row + s * g->a_k;
-                if (!a_stays) {
-                    for (int64_t r = s, run; r < s + kc; r += run) {
-                        run = smaller(s + kc - r, g->k - r % g->k);
-                        MG_NAME(pack_rows)((int)m, run,
-                                           g->a + i * g->a_row + r / g->k * g->a_block + r % g->k * g->a_k,
-                                           g->a_row, g->a_k, a_tile + (r - s) * MG_MR);
-                    }
-                    a = a_tile;
+                for (int64_t s = s0, run; s < s1 && !a_stays; s += run) {
+                    run = MG_NAME(run)(g, s, s1);
+                    MG_NAME(pack_rows)((int)m, run, MG_NAME(a_at)(g, i, s), g->a_row, g->a_k,
+                                       a_tile + (s - s0) * MG_MR);
                 }
                 for (int64_t j = j0; j < j1; j += MG_WIDTH) {
-                    const int64_t cols = smaller(MG_WIDTH, j1 - j);
-                    const int whole = cols % LANES == 0, first = s == 0;
+                    const int cols = (int)smaller(MG_WIDTH, j1 - j);
+                    const int whole = cols % LANES == 0, b_stays = b_may_stay && whole;
+                    const REAL *panel = b_block + (j - j0) * (s1 - s0);
                     REAL *out = g->out + i * g->out_row + j, *c = whole ? out : edge;
                     const int64_t c_row = whole ? g->out_row : MG_WIDTH;
-                    if (first)
-                        MG_NAME(start_tile)((int)m, cols, g->start ? g->start + i * g->start_row + j * g->start_col : NULL,
-                                            g->start_row, g->start_col, c, c_row);
+                    if (s0 > 0)
+                        MG_NAME(copy_tile)((int)m, cols, out, g->out_row, 1, c, c_row);
                     else
-                        MG_NAME(start_tile)((int)m, cols, out, g->out_row, 1, c, c_row);
-                    const REAL *b = b_block + (j - j0) * kc;
-                    int64_t b_k = MG_WIDTH;
-                    if (b_stays && whole) b = g->b + s * g->b_k + j, b_k = g->b_k;
-                    MG_NAME(tile)((int)m, (int)pieces(cols, LANES), kc, a, a_stays ? g->a_row : 1,
-                                  a_stays ? 1 : MG_MR, b, b_k, c, c_row);
-                    if (!whole) MG_NAME(start_tile)((int)m, cols, edge, MG_WIDTH, 1, out, g->out_row);
+                        MG_NAME(copy_tile)((int)m, cols,
+                                           g->start ? g->start + i * g->start_row + j * g->start_col : NULL,
+                                           g->start_row, g->start_col, c, c_row);
+                    for (int64_t s = s0, run; s < s1; s += run) {
+                        run = a_stays || b_stays ? MG_NAME(run)(g, s, s1) : s1 - s0;
+                        MG_NAME(tile)((int)m, (int)pieces(cols, LANES), run,
+                                      a_stays ? MG_NAME(a_at)(g, i, s) : a_tile + (s - s0) * MG_MR,
+                                      a_stays ? g->a_row : 1, a_stays ? g->a_k : MG_MR,
+                                      b_stays ? MG_NAME(b_at)(g, s, j) : panel + (s - s0) * MG_WIDTH,
+                                      b_stays ? g->b_k : MG_WIDTH, c, c_row);
+                    }
+                    if (!whole) MG_NAME(copy_tile)((int)m, cols, edge, MG_WIDTH, 1, out, g->out_row);
                 }
             }
         }
-    }
 }
 
-/* One thread's share: some of the columns (whole panels) or some of the rows (whole tiles), as even as they come. */
+/* One thread's share: some of the columns (whole panels) or some of the rows (whole tiles). */
 static void MG_NAME(product_part)(void *ctx, int part, int parts)
 {
     struct MG_NAME(product) g = *(const struct MG_NAME(product) *)ctx;
     const int64_t panels = pieces(g.n, MG_WIDTH), tiles = pieces(g.m, MG_MR);
     /* The time is that of the largest share; each cut repeats the packing of the other operand. */
     if (pieces(panels, parts) * tiles <= pieces(tiles, parts) * panels) {
-        const int64_t from = panels * part / parts * MG_WIDTH, to = smaller(g.n, panels * (part + 1) / parts * MG_WIDTH);
+        const int64_t from = panels * part / parts * MG_WIDTH;
+        const int64_t to = smaller(g.n, panels * (part + 1) / parts * MG_WIDTH);
         g.b += from * g.b_col, g.out += from, g.n = to - from;
         if (g.start) g.start += from * g.start_col;
     } else {
-        const int64_t from = tiles * part / parts * MG_MR, to = smaller(g.m, tiles * (part + 1) / parts * MG_MR);
+        const int64_t from = tiles * part / parts * MG_MR;
+        const int64_t to = smaller(g.m, tiles * (part + 1) / parts * MG_MR);
         g.a += from * g.a_row, g.out += from * g.out_row, g.m = to - from;
         if (g.start) g.start += from * g.start_row;
     }

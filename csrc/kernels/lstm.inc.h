@@ -1,5 +1,5 @@
-/* The LSTM: its cell forward and backward as epilogues of recurrent.inc.h. The order of operations is that of the plain
- * cell and its gradient rules (see minigrad.h), so both give the same bits. */
+/* The LSTM: its cell forward and backward as epilogues of recurrent.inc.h. The order of operations is that of
+ * the plain cell and its gradient rules (see minigrad.h), so both give the same bits. */
 
 static void MG_NAME(lstm_cell)(const struct MG_NAME(cell_tile) *tile)
 {
@@ -41,12 +41,14 @@ static void MG_NAME(lstm_cell_back)(const struct MG_NAME(cell_tile) *tile)
         VEC dz_i = v_zero(), dz_f = dz_i, dz_g = dz_i, dz_o = dz_i;
         if (MG_NAME(is_active)(tile, r)) {
             const REAL *gates = tile->gates + r * 4 * width;
-            const VEC i = MG_NAME(load_units)(gates, n), f = MG_NAME(load_units)(gates + width, n);
-            const VEC g = MG_NAME(load_units)(gates + 2 * width, n), o = MG_NAME(load_units)(gates + 3 * width, n);
+            const VEC i = MG_NAME(load_units)(gates, n);
+            const VEC f = MG_NAME(load_units)(gates + width, n);
+            const VEC g = MG_NAME(load_units)(gates + 2 * width, n);
+            const VEC o = MG_NAME(load_units)(gates + 3 * width, n);
             const VEC c_prev = MG_NAME(load_units)(tile->c_prev + r * width, n);
             VEC dh = MG_NAME(load_units)(tile->dh + r * width, n);
-            if (tile->dy) dh = v_add(MG_NAME(load_units)(tile->dy + r * width, n), dh);
-            else dh = v_add(v_zero(), dh);
+            /* No dy is a dy of zeros: the sum makes +0 of -0 either way. */
+            dh = v_add(tile->dy ? MG_NAME(load_units)(tile->dy + r * width, n) : v_zero(), dh);
             const VEC tc = v_tanh(MG_NAME(load_units)(tile->cells + r * width, n));
             const VEC d_o = v_mul(dh, tc);
             VEC dc = MG_NAME(load_units)(tile->dc + r * width, n);
@@ -84,10 +86,12 @@ static void MG_NAME(lstm_backward_part)(void *ctx, int part, int parts)
 static void MG_NAME(lstm_forward)(int64_t T, int64_t N, int64_t I, int64_t H,
                                   const void *x, const void *w, const void *u, const void *b,
                                   const void *h0, const void *c0, const int64_t *lengths,
-                                  void *y, void *h_last, void *c_last, void *gates, void *cells, void *scratch)
+                                  void *y, void *h_last, void *c_last, void *gates, void *cells,
+                                  void *scratch)
 {
-    struct MG_NAME(sequence) s = {.T = T, .N = N, .I = I, .H = H, .lengths = lengths, .x = x, .w = w, .u = u, .b = b,
-                                  .h0 = h0, .c0 = c0, .y = y, .h = h_last, .c = c_last, .gates = gates, .cells = cells};
+    struct MG_NAME(sequence) s = {.T = T, .N = N, .I = I, .H = H, .lengths = lengths,
+                                  .x = x, .w = w, .u = u, .b = b, .h0 = h0, .c0 = c0,
+                                  .y = y, .h = h_last, .c = c_last, .gates = gates, .cells = cells};
     MG_NAME(run_forward)(&s, scratch, MG_NAME(lstm_forward_part));
 }
 

@@ -1,18 +1,19 @@
 /* A recurrent layer over a whole sequence: everything but the gates. The driver walks through time, forms the
- * products and hands each finished tile to a cell function, its epilogue, which alone knows what the gates mean.
+ * products and hands each finished tile to a cell function, its epilogue, which alone knows what the gates
+ * mean.
  *
- * The unit block. LANES neighbouring hidden units are computed together. Each unit has four slots (for the LSTM
- * i f g o), so a panel of weights is [k][4 slots][LANES]: a tile of rows x one unit block holds all that the cell
- * needs, and the cell runs while the tile is in the nearest cache. The weights are brought into this form once
- * per call. Units beyond H have weights 0 and are never stored.
+ * The unit block. LANES neighbouring hidden units are computed together. Each unit has four slots (for the
+ * LSTM i f g o), so a panel of weights is [k][4 slots][LANES]: a tile of rows x one unit block holds all that
+ * the cell needs, and the cell runs while the tile is in the nearest cache. The weights are brought into this
+ * form once per call. Units beyond H have weights 0 and are never stored.
  *
  * Threads. Rows do not meet, so each thread takes some rows through the whole sequence and meets no other. */
 
 #ifndef MG_GROUP
 #define MG_GROUP 96 /* rows that go together through the sequence: each panel of weights serves them all */
 
-/* The input part of z is formed for several steps before the recurrence walks through them, so that a small batch
- * too reads a panel of w once for many rows; not for more than the second-level cache holds. */
+/* The input part of z is formed for several steps before the recurrence walks through them, so that a small
+ * batch too reads a panel of w once for many rows; not for more than the second-level cache holds. */
 MG_INLINE int64_t chunk_steps(int64_t T, int64_t N, int64_t H)
 {
     const int64_t rows = larger(12, smaller(MG_GROUP, 8192 / larger(H, 1)));
@@ -47,9 +48,10 @@ struct MG_NAME(sequence) {
     REAL *w_panels, *u_panels, *b_panels, *z;  /* z [unit block][step of the chunk][row][4][LANES] */
 };
 
-/* What a cell function sees: `rows` x `units` of one step. Arrays begin at the tile's corner; the next row lies
- * `width` (= H) elements further, in gates and dz 4*width, and slot s lies s*width behind slot 0. Where a row is not
- * active, the forward function stores zeros and leaves c, the backward function stores dz = 0 and leaves dc. */
+/* What a cell function sees: `rows` x `units` of one step. Arrays begin at the tile's corner; the next row
+ * lies `width` (= H) elements further, in gates and dz 4*width, and slot s lies s*width behind slot 0. Where
+ * a row is not active, the forward function stores zeros and leaves c, the backward function stores dz = 0
+ * and leaves dc. */
 struct MG_NAME(cell_tile) {
     int rows, units; /* units <= LANES */
     int64_t width, t;
@@ -74,7 +76,7 @@ MG_INLINE void MG_NAME(store_units)(REAL *p, VEC v, int n)
     else v_store_n(p, v, n);
 }
 
-/* Forward ---------------------------------------------------------------------------------------------------- */
+/* ---- Forward ---- */
 
 static void MG_NAME(pack_forward)(void *ctx, int part, int parts)
 {
@@ -92,7 +94,8 @@ static void MG_NAME(pack_forward)(void *ctx, int part, int parts)
 }
 
 /* z = b + x w^T for the rows from..to-1 of steps t0..t1-1. */
-static void MG_NAME(project)(const struct MG_NAME(sequence) *s, int64_t from, int64_t to, int64_t t0, int64_t t1)
+static void MG_NAME(project)(const struct MG_NAME(sequence) *s, int64_t from, int64_t to,
+                             int64_t t0, int64_t t1)
 {
     const int64_t N = s->N, I = s->I;
     /* With all rows of the batch the steps lie end to end, and a tile may span several. */
@@ -105,9 +108,9 @@ static void MG_NAME(project)(const struct MG_NAME(sequence) *s, int64_t from, in
                 const int64_t row = q * N + from + i;
                 REAL *z = s->z + (unit / LANES * s->steps * N + row) * MG_WIDTH;
                 for (int64_t r = 0; r < m; r++)
-                    for (int v = 0; v < 4; v++) v_store(z + r * MG_WIDTH + v * LANES, v_load(bias + v * LANES));
-                MG_NAME(tile)((int)m, 4, I, s->x + (t0 * N + row) * I, I, 1, s->w_panels + unit * 4 * I, MG_WIDTH,
-                              z, MG_WIDTH);
+                    for (int j = 0; j < MG_WIDTH; j += LANES) v_store(z + r * MG_WIDTH + j, v_load(bias + j));
+                MG_NAME(tile)((int)m, 4, I, s->x + (t0 * N + row) * I, I, 1,
+                              s->w_panels + unit * 4 * I, MG_WIDTH, z, MG_WIDTH);
             }
     }
 }
@@ -162,7 +165,7 @@ MG_INLINE void MG_NAME(forward_rows)(const struct MG_NAME(sequence) *s, int64_t 
     }
 }
 
-/* Backward --------------------------------------------------------------------------------------------------- */
+/* ---- Backward ---- */
 
 static void MG_NAME(pack_backward)(void *ctx, int part, int parts)
 {
@@ -202,8 +205,8 @@ MG_INLINE void MG_NAME(step_back)(const struct MG_NAME(sequence) *s, int64_t fro
             if (t >= longest(s->lengths, i, i + m, s->T)) continue;
             _Alignas(64) REAL sum[MG_MR * MG_WIDTH];
             memset(sum, 0, sizeof sum);
-            MG_NAME(tile)((int)m, (int)pieces(cols, LANES), 4 * H, dz + i * 4 * H, 4 * H, 1, s->u_panels + j * 4 * H,
-                          MG_WIDTH, sum, MG_WIDTH);
+            MG_NAME(tile)((int)m, (int)pieces(cols, LANES), 4 * H, dz + i * 4 * H, 4 * H, 1,
+                          s->u_panels + j * 4 * H, MG_WIDTH, sum, MG_WIDTH);
             for (int64_t r = 0; r < m; r++)
                 if (!s->lengths || t < s->lengths[i + r])
                     memcpy(s->dh + (i + r) * H + j, sum + r * MG_WIDTH, (size_t)cols * sizeof(REAL));
@@ -221,7 +224,7 @@ MG_INLINE void MG_NAME(backward_rows)(const struct MG_NAME(sequence) *s, int64_t
     for (int64_t t = end - 1; t >= 0; t--) MG_NAME(step_back)(s, from, to, t, cell);
 }
 
-/* Threads ---------------------------------------------------------------------------------------------------- */
+/* ---- Threads and scratch ---- */
 
 /* One thread's rows, in groups that go through the sequence one after the other. */
 MG_INLINE void MG_NAME(row_part)(const struct MG_NAME(sequence) *s, int part, int parts,
@@ -230,7 +233,8 @@ MG_INLINE void MG_NAME(row_part)(const struct MG_NAME(sequence) *s, int part, in
     const int64_t first = s->N * part / parts, last = s->N * (part + 1) / parts;
     const int64_t groups = pieces(last - first, MG_GROUP);
     for (int64_t g = 0; g < groups; g++) {
-        const int64_t from = first + (last - first) * g / groups, to = first + (last - first) * (g + 1) / groups;
+        const int64_t from = first + (last - first) * g / groups;
+        const int64_t to = first + (last - first) * (g + 1) / groups;
         if (backward) MG_NAME(backward_rows)(s, from, to, cell);
         else MG_NAME(forward_rows)(s, from, to, cell);
     }
@@ -256,8 +260,8 @@ static void MG_NAME(run_forward)(struct MG_NAME(sequence) *s, void *scratch, voi
     mg_parallel(parts, part, s);
 }
 
-static void MG_NAME(run_backward)(struct MG_NAME(sequence) *s, const REAL *dh_last, const REAL *dc_last, void *scratch,
-                                  void (*part)(void *, int, int))
+static void MG_NAME(run_backward)(struct MG_NAME(sequence) *s, const REAL *dh_last, const REAL *dc_last,
+                                  void *scratch, void (*part)(void *, int, int))
 {
     const size_t state = (size_t)(s->N * s->H) * sizeof(REAL);
     if (dh_last) memmove(s->dh, dh_last, state);

@@ -1,5 +1,5 @@
-/* A square of LANES x LANES elements, transposed in registers. Matrices that lie the other way round (x w^T with w
- * [n][k] is the common case) are packed through it at the speed of a copy.
+/* A square of LANES x LANES elements, transposed in registers. Matrices that lie the other way round (x w^T
+ * with w [n][k] is the common case) are packed through it at the speed of a copy.
  *
  *   v_zip_low(a, b) = a0 b0 a1 b1 ...  from the first halves      v_zip_high(a, b)  from the second halves
  */
@@ -62,14 +62,16 @@ MG_INLINE vec_f64 v_zip_high_f64(vec_f64 a, vec_f64 b) { return (void)a, b; }
 #endif
 
 /* to[j*to_row + i] = from[i*from_row + j] for i < LANES, j < n <= LANES; rows from `rows` on count as 0.
- * Element (i, j) has the address bits (i, j); zipping the first half of the rows with the second rotates these bits
- * by one place, so after log2(LANES) rounds they are (j, i). */
-MG_INLINE void MG_NAME(transpose)(int rows, int n, const REAL *from, int64_t from_row, REAL *to, int64_t to_row)
+ * Element (i, j) has the address bits (i, j); zipping the first half of the rows with the second rotates
+ * these bits by one place, so after log2(LANES) rounds they are (j, i). */
+MG_INLINE void MG_NAME(transpose)(int rows, int n, const REAL *from, int64_t from_row,
+                                  REAL *to, int64_t to_row)
 {
     VEC v[LANES], next[LANES];
     _Pragma("GCC unroll 16")
     for (int i = 0; i < LANES; i++)
-        v[i] = i >= rows ? v_zero() : n == LANES ? v_load(from + i * from_row) : v_load_n(from + i * from_row, n);
+        v[i] = i >= rows ? v_zero()
+             : n == LANES ? v_load(from + i * from_row) : v_load_n(from + i * from_row, n);
     _Pragma("GCC unroll 4")
     for (int round = 1; round < LANES; round *= 2) {
         _Pragma("GCC unroll 8")

@@ -41,8 +41,9 @@ UNUSED static uint64_t random_bits(void)
     return z ^ (z >> 31);
 }
 UNUSED static int64_t below(int64_t n) { return (int64_t)(random_bits() % (uint64_t)n); }
-UNUSED static int64_t one_of(const int64_t *from, size_t bytes) { return from[below((int64_t)(bytes / sizeof *from))]; }
-#define ONE_OF(...) one_of((const int64_t[]){__VA_ARGS__}, sizeof((const int64_t[]){__VA_ARGS__}))
+UNUSED static int64_t one_of(const int64_t *from, size_t n) { return from[below((int64_t)n)]; }
+#define LIST(...) (const int64_t[]){__VA_ARGS__}
+#define ONE_OF(...) one_of(LIST(__VA_ARGS__), sizeof(LIST(__VA_ARGS__)) / sizeof(int64_t))
 
 static const char *const dtype_names[2] = {"f32", "f64"};
 UNUSED static size_t dtype_size(int dtype) { return dtype == MG_F32 ? sizeof(float) : sizeof(double); }
@@ -98,7 +99,7 @@ UNUSED static void *copied(int dtype, int64_t n, const void *from)
     return p;
 }
 
-/* Index of the first element that differs, -1 when none does. The sign of a zero counts, the kind of NaN does not. */
+/* Index of the first element that differs, or -1. The sign of a zero counts, the kind of NaN does not. */
 UNUSED static int64_t difference(int dtype, int64_t n, const void *a, const void *b)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -108,7 +109,7 @@ UNUSED static int64_t difference(int dtype, int64_t n, const void *a, const void
     return -1;
 }
 
-/* Calls once with every instruction set of this machine in force, best first. */
+/* FOR_EACH_ISA(name) runs the statement behind it with every instruction set of this machine, best first. */
 UNUSED static int next_isa(const char **rest, char name[32])
 {
     int n = 0;
@@ -120,6 +121,7 @@ UNUSED static int next_isa(const char **rest, char name[32])
     return 1;
 }
 #define FOR_EACH_ISA(name) \
-    for (const char *rest_ = mg_isas(), *once_ = rest_; once_; once_ = NULL) for (char name[32]; next_isa(&rest_, name);)
+    for (const char *rest_ = mg_isas(), *once_ = rest_; once_; once_ = NULL) \
+        for (char name[32]; next_isa(&rest_, name);)
 
 #endif

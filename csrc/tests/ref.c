@@ -1,5 +1,5 @@
-/* One text for both dtypes: values travel as double, every operation rounds to the dtype. For + - * this is exactly
- * the operation of the dtype, because double has more than twice the bits of float. */
+/* One text for both dtypes: values travel as double, every operation rounds to the dtype. For + - * this is
+ * exactly the operation of the dtype, because double has more than twice the bits of float. */
 #include "check.h"
 #include "ref.h"
 
@@ -74,8 +74,10 @@ void ref_lstm_forward(int d, int64_t T, int64_t N, int64_t I, int64_t H,
 }
 
 void ref_lstm_backward(int d, int64_t T, int64_t N, int64_t H,
-                       const void *u, const void *c0, const int64_t *lengths, const void *gates, const void *cells,
-                       const void *dy, const void *dh_last, const void *dc_last, void *dz, void *dh0, void *dc0)
+                       const void *u, const void *c0, const int64_t *lengths,
+                       const void *gates, const void *cells,
+                       const void *dy, const void *dh_last, const void *dc_last,
+                       void *dz, void *dh0, void *dc0)
 {
     for (int64_t r = 0; r < N; r++) {
         double *dh = calloc((size_t)H + 1, sizeof *dh), *dc = calloc((size_t)H + 1, sizeof *dc);
@@ -107,7 +109,8 @@ void ref_lstm_backward(int d, int64_t T, int64_t N, int64_t H,
             }
             for (int64_t j = 0; j < H && active; j++) {
                 dh[j] = 0;
-                for (int64_t p = 0; p < 4 * H; p++) dh[j] = chain(d, get(d, dz, z + p), get(d, u, p * H + j), dh[j]);
+                for (int64_t p = 0; p < 4 * H; p++)
+                    dh[j] = chain(d, get(d, dz, z + p), get(d, u, p * H + j), dh[j]);
             }
         }
         for (int64_t j = 0; j < H; j++) set(d, dh0, r * H + j, dh[j]), set(d, dc0, r * H + j, dc[j]);
@@ -118,6 +121,8 @@ void ref_lstm_backward(int d, int64_t T, int64_t N, int64_t H,
 void ref_scatter_rows(int d, int64_t n, int64_t width, const int64_t *index, const void *g, void *out)
 {
     for (int64_t r = 0; r < n; r++)
-        for (int64_t j = 0; j < width; j++)
-            set(d, out, index[r] * width + j, add(d, get(d, out, index[r] * width + j), get(d, g, r * width + j)));
+        for (int64_t j = 0; j < width; j++) {
+            const int64_t to = index[r] * width + j;
+            set(d, out, to, add(d, get(d, out, to), get(d, g, r * width + j)));
+        }
 }

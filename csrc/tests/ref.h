@@ -13,8 +13,10 @@ void ref_lstm_forward(int dtype, int64_t T, int64_t N, int64_t I, int64_t H,
                       const void *h0, const void *c0, const int64_t *lengths,
                       void *y, void *h_last, void *c_last, void *gates, void *cells);
 void ref_lstm_backward(int dtype, int64_t T, int64_t N, int64_t H,
-                       const void *u, const void *c0, const int64_t *lengths, const void *gates, const void *cells,
-                       const void *dy, const void *dh_last, const void *dc_last, void *dz, void *dh0, void *dc0);
+                       const void *u, const void *c0, const int64_t *lengths,
+                       const void *gates, const void *cells,
+                       const void *dy, const void *dh_last, const void *dc_last,
+                       void *dz, void *dh0, void *dc0);
 void ref_scatter_rows(int dtype, int64_t n, int64_t width, const int64_t *index, const void *g, void *out);
 
 #endif

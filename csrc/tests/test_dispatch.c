@@ -7,7 +7,7 @@ int main(void)
     const char *isas = mg_isas();
     sscanf(isas, "%31s", best);
     CHECK(strcmp(mg_isa(), best) == 0, "in use at first: %s, best: %s", mg_isa(), best);
-    CHECK(strcmp(isas + strlen(isas) - strlen("generic"), "generic") == 0, "generic is not the last of: %s", isas);
+    CHECK(strcmp(isas + strlen(isas) - 7, "generic") == 0, "generic is not the last of: %s", isas);
     CHECK(strstr(isas, "  ") == NULL && isas[0] != ' ', "not one space between two of: '%s'", isas);
 
     int n = 0;
@@ -24,10 +24,12 @@ int main(void)
     for (int dtype = 0; dtype < 2; dtype++) {
         mg_set_isa("generic");
         mg_set_threads(1);
-        const int64_t gemm = mg_gemm_scratch(dtype, 300, 300, 2, 300), lstm = mg_lstm_scratch(dtype, 9, 8, 7, 6);
+        const int64_t gemm = mg_gemm_scratch(dtype, 300, 300, 2, 300);
+        const int64_t lstm = mg_lstm_scratch(dtype, 9, 8, 7, 6);
         FOR_EACH_ISA(name) {
             mg_set_threads(1000);
-            CHECK(mg_gemm_scratch(dtype, 300, 300, 2, 300) == gemm && mg_lstm_scratch(dtype, 9, 8, 7, 6) == lstm,
+            CHECK(mg_gemm_scratch(dtype, 300, 300, 2, 300) == gemm &&
+                      mg_lstm_scratch(dtype, 9, 8, 7, 6) == lstm,
                   "%s: the scratch depends on the instruction set or the threads", name);
         }
     }
@@ -35,7 +37,7 @@ int main(void)
     CHECK(mg_set_threads(0) == 1 && mg_threads() == 1, "0 threads became %d", mg_threads());
     CHECK(mg_set_threads(-5) == 1 && mg_threads() == 1, "-5 threads became %d", mg_threads());
     CHECK(mg_set_threads(2) == 2 && mg_threads() == 2, "2 threads became %d", mg_threads());
-    CHECK(mg_set_threads(1 << 30) == mg_threads() && mg_threads() >= 32, "2^30 threads became %d", mg_threads());
+    CHECK(mg_set_threads(1 << 30) == 32 && mg_threads() == 32, "2^30 threads became %d", mg_threads());
     printf("%d instruction sets: %s\n", n, isas);
     return 0;
 }

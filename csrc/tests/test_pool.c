@@ -1,4 +1,4 @@
-/* The pool: every part runs once, with the caller's floating-point modes; two callers at once; fork in the middle. */
+/* The pool: every part runs once, in the caller's floating-point modes; two callers at once; fork. */
 #include "check.h"
 #include "pool.h"
 
@@ -17,7 +17,8 @@ struct count {
 static void count_part(void *ctx, int part, int parts)
 {
     struct count *c = ctx;
-    if (parts != c->parts || part < 0 || part >= parts || fegetround() != c->modes) atomic_fetch_add(&c->wrong, 1);
+    if (parts != c->parts || part < 0 || part >= parts || fegetround() != c->modes)
+        atomic_fetch_add(&c->wrong, 1);
     atomic_fetch_add(&c->runs[part], 1);
     for (int i = (int)(part % 3) * 300; i > 0; i--) __asm__ volatile("");
 }
@@ -28,7 +29,7 @@ static void check_parts(int parts, int modes)
     mg_parallel(parts, count_part, &c);
     CHECK(atomic_load(&c.wrong) == 0, "%d parts: a part had wrong numbers or modes", parts);
     for (int i = 0; i < parts; i++)
-        CHECK(atomic_load(&c.runs[i]) == 1, "%d parts: part %d ran %d times", parts, i, atomic_load(&c.runs[i]));
+        CHECK(c.runs[i] == 1, "%d parts: part %d ran %d times", parts, i, c.runs[i]);
 }
 
 /* Two parts that wait for each other: they end only when two threads run them. */
@@ -102,7 +103,7 @@ int main(void)
     mg_set_threads(2);
     CHECK(product() == expected, "two threads give another product than one");
     pthread_create(&other, NULL, worker, &expected);
-    /* The emulator of another machine cannot make a thread in a child of fork; there this part is left out. */
+    /* Emulators of other machines cannot make a thread in a child of fork; there this part is left out. */
     const char *emulated = getenv("MG_TEST_EMULATED");
     const int forks = emulated && *emulated ? 0 : 30;
     for (int i = 0; i < forks; i++) {

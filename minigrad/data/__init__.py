@@ -2,10 +2,11 @@
 
 from .ngram import NGram
 from .stream import batches, count_batches, trimmed
-from .text import Corpus, part_of, read_text, stdlib_corpus, stdlib_files, text_corpus
+from .text import LIBRARY, Corpus, part_of, read_text, stdlib_corpus, stdlib_files, text_corpus
 from .vocab import Vocabulary
 
 __all__ = [
+    "LIBRARY",
     "Corpus",
     "NGram",
     "Vocabulary",

@@ -18,6 +18,8 @@ TRAIN, VALID, TEST = 90, 5, 5
 # pydoc's topics are written by programs. What remains is text that people wrote.
 LEFT_OUT = {"test", "tests", "idle_test", "encodings", "pydoc_data"}
 
+LIBRARY = "standard library"  # the name of its corpus
+
 
 class Corpus(NamedTuple):
     """One text in three parts that share no file and no character position.
@@ -129,7 +131,7 @@ def stdlib_corpus(limit: int | None = None) -> Corpus:
             f"expected some hundred .py files, got {sum(map(len, texts.values()))}",
             "give a text of your own with --text PATH",
         )
-    return _capped(Corpus("standard library", *("\n".join(part) for part in texts.values())), limit)
+    return _capped(Corpus(LIBRARY, *("\n".join(part) for part in texts.values())), limit)
 
 
 def text_corpus(path: str | os.PathLike, limit: int | None = None, minimum: int = 2000) -> Corpus:

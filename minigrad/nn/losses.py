@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import DtypeError, ShapeError
+from ..errors import DtypeError, ShapeError, UsageError
 from ..graph import Tensor
 from ..kernels import check_lengths
 from ..ops import getitem, log_softmax, mean, reshape, sum, where
@@ -28,6 +28,16 @@ def _ids(name: str, targets, shape: tuple, classes: int) -> np.ndarray:
     return ids
 
 
+def _reduced(losses, reduction: str, count: int):
+    if reduction == "none":
+        return losses
+    if reduction not in ("mean", "sum"):
+        raise UsageError(
+            "loss: reduction", f'expected "mean", "sum" or "none", got {reduction!r}', "pick one"
+        )
+    return sum(losses) / count if reduction == "mean" else sum(losses)
+
+
 def _log_likelihoods(logits, ids):
     """log p(target) for each row of logits (..., V): shape (...)."""
     classes = logits.shape[-1]
@@ -48,10 +58,7 @@ def cross_entropy(logits, targets, reduction: str = "mean"):
     1.386294
     """
     ids = _ids("cross_entropy", targets, logits.shape[:-1], logits.shape[-1])
-    losses = -_log_likelihoods(logits, ids)
-    if reduction == "none":
-        return losses
-    return mean(losses) if reduction == "mean" else sum(losses)
+    return _reduced(-_log_likelihoods(logits, ids), reduction, ids.size)
 
 
 def sequence_cross_entropy(logits, targets, lengths=None, reduction: str = "mean"):
@@ -66,7 +73,7 @@ def sequence_cross_entropy(logits, targets, lengths=None, reduction: str = "mean
 
     >>> logits = mg.tensor(np.zeros((3, 2, 4)))
     >>> loss = mg.nn.sequence_cross_entropy(logits, np.zeros((3, 2), int), [3, 1], "sum")
-    >>> round(loss.item() / np.log(4), 6)
+    >>> float(round(loss.item() / np.log(4), 6))
     4.0
     """
     if lengths is None:
@@ -79,9 +86,7 @@ def sequence_cross_entropy(logits, targets, lengths=None, reduction: str = "mean
         ids = np.where(real, ids, 0)
     ids = _ids("sequence_cross_entropy", ids, (steps, rows), logits.shape[-1])
     losses = where(real, -_log_likelihoods(where(real[..., None], logits, 0), ids), 0)
-    if reduction == "none":
-        return losses
-    return sum(losses) if reduction == "sum" else sum(losses) / max(1, int(real.sum()))
+    return _reduced(losses, reduction, max(1, int(real.sum())))
 
 
 def mse_loss(x, y):

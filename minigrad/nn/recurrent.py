@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..graph import Tensor
 from ..module import Module, Parameter
 from ..ops import concatenate, stack, swapaxes, unstack
-from ..unfold import padded, unfold
+from ..unfold import form_of, padded, unfold
 
 
 class Recurrent(Module):
@@ -73,9 +73,8 @@ class _Layers(Module):
         xs (T, N, I), or (N, T, I) with `batch_first`, or a list of arrays (T_n, I); lengths (N,).
         ys (T, N, D H) with D directions; h (and c) (num_layers * D, N, H), never batch first.
         """
-        if self.batch_first and not isinstance(xs, list | tuple):
-            xs = swapaxes(xs, 0, 1)
-        if isinstance(xs, list | tuple):
+        is_list = isinstance(xs, list | tuple)
+        if is_list:
             xs, lengths = padded(xs, lengths)
         if xs.ndim != 3 or xs.shape[-1] != self.input_size:
             layout = "(N, T, I)" if self.batch_first else "(T, N, I)"
@@ -84,6 +83,8 @@ class _Layers(Module):
                 f"expected {layout} with I = {self.input_size}, got {tuple(xs.shape)}",
                 "time comes first unless batch_first=True",
             )
+        if self.batch_first and not is_list:
+            xs = swapaxes(xs, 0, 1)
         states = self._unstacked(state)
         last = []
         for layer in range(self.num_layers):
@@ -100,15 +101,24 @@ class _Layers(Module):
         n = len(self.cells)
         if state is None:
             return [None] * n
-        parts = state if isinstance(state, tuple) else (state,)
-        for name, part in zip("hc", parts, strict=False):
-            if part.ndim != 3 or len(part) != n or part.shape[-1] != self.hidden_size:
+        form = form_of(state)
+        forms = form if isinstance(form, tuple) else (form,)
+        pair = isinstance(self.cells[0].initial_state(0, np.float64), tuple)
+        if isinstance(form, tuple) != pair or len(forms) != 1 + pair:
+            raise ShapeError(
+                f"{type(self).__name__}: the initial state",
+                f"expected {'a tuple (h, c)' if pair else 'h alone'}, got {form}",
+                "pass the state in the form that the layer returns",
+            )
+        for name, f in zip("hc", forms, strict=False):
+            if not isinstance(f, list) or len(f) != 3 or (f[0], f[2]) != (n, self.hidden_size):
                 raise ShapeError(
                     f"{type(self).__name__}: {name} of the initial state",
                     f"expected ({n}, N, {self.hidden_size}): layers times directions, rows, "
-                    f"units; got {tuple(part.shape)}",
+                    f"units; got {tuple(f) if isinstance(f, list) else f}",
                     "batch_first does not apply to states",
                 )
+        parts = state if pair else (state,)
         rows = [unstack(part) for part in parts]
         return list(zip(*rows, strict=True)) if isinstance(state, tuple) else list(rows[0])
 

@@ -97,13 +97,28 @@ max = _extreme("max", np.maximum)
 min = _extreme("min", np.minimum)
 
 
-def _logsumexp(x, *, axis=None, keepdims=False):
-    axes = _axes(axis, x.ndim)
+def _lowered(x, axes):
+    """x less its maximum over the axes (so that exp cannot overflow), and that maximum."""
     top = np.maximum.reduce(x, axis=axes, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
-    s = kernels.sum(kernels.exp(x - top), axes, True)
-    out = kernels.log(s) + top
+    return x - top, top
+
+
+def _logsumexp(x, *, axis=None, keepdims=False):
+    axes = _axes(axis, x.ndim)
+    low, top = _lowered(x, axes)
+    out = kernels.log(kernels.sum(kernels.exp(low), axes, True)) + top
     return out if keepdims else out.reshape([n for i, n in enumerate(x.shape) if i not in axes])
+
+
+def _log_softmax(x, *, axis=-1):
+    low, _ = _lowered(x, axes := _axes(axis, x.ndim))
+    return low - kernels.log(kernels.sum(kernels.exp(low), axes, True))
+
+
+def _softmax(x, *, axis=-1):
+    e = kernels.exp(_lowered(x, axes := _axes(axis, x.ndim))[0])
+    return e / kernels.sum(e, axes, True)
 
 
 # log(sum(exp(x))), safe against overflow.
@@ -122,7 +137,7 @@ logsumexp = register(
 log_softmax = register(
     Op(
         "log_softmax",
-        lambda x, *, axis=-1: x - _logsumexp(x, axis=axis, keepdims=True),
+        _log_softmax,
         vjps=[
             lambda g, out, x, *, axis=-1: g - exp(out) * sum(g, axis=axis, keepdims=True),
         ],
@@ -132,7 +147,7 @@ log_softmax = register(
 softmax = register(
     Op(
         "softmax",
-        lambda x, *, axis=-1: kernels.exp(x - _logsumexp(x, axis=axis, keepdims=True)),
+        _softmax,
         vjps=[
             lambda g, out, x, *, axis=-1: out * (g - sum(g * out, axis=axis, keepdims=True)),
         ],

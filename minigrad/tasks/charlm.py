@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from .. import kernels, nn
-from ..data import Corpus, NGram, Vocabulary, batches, count_batches, trimmed
+from ..cells import State
+from ..data import LIBRARY, Corpus, NGram, Vocabulary, batches, count_batches, trimmed
 from ..decode import sample
 from ..errors import FileError, UsageError
 from ..graph import Tensor, no_grad
 from ..optim import Adam
-from ..unfold import detach_state
+from ..train import Run
+from ..unfold import detach_state, fused_op
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 VALID_CHARACTERS = 50_000  # of the valid part, for the column in the log
@@ -44,19 +45,20 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
-        if self.cell not in CELLS:
+        self._require("cell", self.cell in CELLS, f"one of {', '.join(CELLS)}")
+        self._require("dtype", self.dtype in ("float32", "float64"), "float32 or float64")
+        for name in ("hidden", "embedding", "layers", "batch", "window", "lr"):
+            self._require(name, 0 < getattr(self, name) < math.inf, "above 0 and finite")
+        self._require("clip", self.clip > 0, "above 0")
+        self._require("seed", self.seed >= 0, "0 or more")
+
+    def _require(self, name: str, fits: bool, expected: str) -> None:
+        if not fits:
             raise UsageError(
-                "charlm: cell", f"expected one of {', '.join(CELLS)}, got {self.cell!r}", "pick one"
+                f"charlm: {name}",
+                f"expected {expected}, got {getattr(self, name)!r}",
+                f"the default is {getattr(Config, name)}",
             )
-        if self.dtype not in ("float32", "float64"):
-            raise UsageError(
-                "charlm: dtype", f"expected float32 or float64, got {self.dtype!r}", "pick one"
-            )
-        for name in ("hidden", "embedding", "layers", "batch", "window", "lr", "clip"):
-            if not getattr(self, name) > 0:
-                raise UsageError(
-                    f"charlm: {name}", f"expected above 0, got {getattr(self, name)}", "raise it"
-                )
 
 
 class CharLM(nn.Module):
@@ -104,7 +106,7 @@ class Training:
         self.train, self.valid, self.test = parts.values()
         self.model = CharLM(config, len(self.vocabulary))
         self.optimizer = Adam(self.model.parameters(), lr=config.lr)
-        self.carried = None  # the state after the last window
+        self.carried: State = None  # the state after the last window
         self.epoch, self.window = 0, 0
         self._windows = self._read()
 
@@ -115,7 +117,10 @@ class Training:
         return count_batches(self.train.size, self.config.batch, self.config.window)
 
     def step(self, lr: float) -> dict[str, float]:
-        """One window: forward, back through it, clip, update; the state is carried on."""
+        """One window: forward, back through it, clip, update; the state is carried on.
+
+        Raises `GradientError`, changing no parameter, where the gradients are not finite.
+        """
         window = next(self._windows, None)
         if window is None:
             self.epoch, self.window, self.carried = self.epoch + 1, 0, None
@@ -126,7 +131,9 @@ class Training:
         loss = nn.cross_entropy(logits, targets)
         self.model.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        norm = nn.utils.clip_grad_norm_(
+            self.model.parameters(), self.config.clip, error_if_nonfinite=True
+        )
         self.optimizer.lr = lr
         self.optimizer.step()
         self.carried = detach_state(state)
@@ -153,8 +160,6 @@ class Training:
 
     def floors(self, order: int = 5) -> np.ndarray:
         """Bits a character of interpolated n-gram models on the same test characters."""
-        while order > 1 and len(self.vocabulary) ** order > 2**63:
-            order -= 1
         ngram = NGram(self.train, self.valid, len(self.vocabulary), order)
         return ngram.bits(trimmed(self.test, held_out_rows(self.test)))
 
@@ -169,6 +174,7 @@ class Training:
             "task": "charlm",
             "config": json.dumps(asdict(self.config)),
             "vocabulary": json.dumps(self.vocabulary.characters),
+            "text": self.corpus.name,
             "corpus": self.corpus.digest,
             "place": json.dumps([self.epoch, self.window]),
         }
@@ -180,8 +186,9 @@ class Training:
         if metadata["corpus"] != corpus.digest:
             raise FileError(
                 "resume: the text",
-                f"expected the text that the run began with, got another: {corpus.name}",
-                "give the same --text and --limit, on the same Python; or start a new run",
+                f"expected what the run began with ({metadata['text']}), got another "
+                f"({corpus.name})",
+                "give the same --text and --limit; the library is another in every Python",
             )
         self = cls(config, corpus, vocabulary)
         self.model.load_state_dict(_under("model.", arrays))
@@ -281,44 +288,39 @@ def compare_paths(
     return Comparison(equal, *(float(np.median(times[f])) for f in (True, False)))
 
 
-def report(training: Training, floors: np.ndarray, run, folder: Path) -> str:
-    """What a finished run says."""
-    bits = training.bits(training.test)
-    lines = [
-        f"held out ({trimmed(training.test, held_out_rows(training.test)).size - 1:,} characters "
-        "of files never trained on), bits per character:"
-        if training.corpus.name == "standard library"
-        else "held out (the end of the text), bits per character:"
-    ]
-    rows = [(f"{n}-gram", b) for n, b in enumerate(floors, 1)]
-    rows.append((f"minigrad {training.config.cell}", bits))
-    for name, b in sorted(rows, key=lambda row: -row[1]):
-        mark = "  <--" if name.startswith("minigrad") else ""
-        lines.append(f"  {name:<14}{b:8.3f}{mark}")
-    below = [n for n, b in enumerate(floors, 1) if bits < b]
-    lines.append(
-        f"  below the n-gram models of order {', '.join(map(str, below))}"
-        if below
-        else "  below none of the n-gram models: train longer"
-    )
-    lines.append(
+def report(training: Training, run: Run) -> Iterator[str]:
+    """What there is to say of a finished run, line by line, as it is found out."""
+    from_library = training.corpus.name == LIBRARY
+    count = trimmed(training.test, held_out_rows(training.test)).size - 1
+    what = "of files never trained on" if from_library else "at the end of the text"
+    yield f"held out ({count:,} characters {what}), bits per character:"
+    bits, floors = training.bits(training.test), training.floors()
+    rows = [(f"{n}-gram", b, "") for n, b in enumerate(floors, 1)]
+    rows.append((f"minigrad {training.config.cell}", bits, "  <--"))
+    for name, b, mark in sorted(rows, key=lambda row: -row[1]):
+        yield f"  {name:<14}{b:8.3f}{mark}"
+    below = ", ".join(str(n) for n, b in enumerate(floors, 1) if bits < b)
+    if below:
+        yield f"  below the n-gram models of order {below}"
+    else:
+        yield "  below none of the n-gram models: train longer"
+    yield (
         f"trained on {run.symbols:,} characters in {run.seconds:.0f} s "
-        f"({run.symbols / max(run.seconds, 1e-9):,.0f} characters a second, {run.steps} steps)"
+        f"({run.symbols / max(run.seconds, 1e-9):,.0f} characters a second, {run.step} steps)"
     )
+    prompt = "def " if from_library else training.corpus.test[:20]
     for temperature in (0.5, 1.0):
-        text = continue_text(training.model, training.vocabulary, "def ", 400, temperature)
-        lines += ["", f"--- 400 characters after 'def ', temperature {temperature} ---", "def " + text]
+        yield f"\n--- 400 characters after {prompt!r}, temperature {temperature} ---"
+        yield prompt + continue_text(training.model, training.vocabulary, prompt, 400, temperature)
+    config = training.config
+    batch = f"one batch ({config.window} steps, {config.batch} rows, {kernels.isa()})"
     c = compare_paths(training)
-    what = "fused" if training.config.cell == "lstm" else "unfolded (no fused path yet)"
-    lines += [
-        "",
-        f"{what} against unfolded, forward and backward of one batch "
-        f"({training.config.window} steps, {training.config.batch} rows, {kernels.isa()}):",
-        f"  bits equal: {'yes' if c.equal else 'NO'};  "
-        f"{c.fused_ms:.1f} ms against {c.unfolded_ms:.1f} ms",
-        "",
-        f"checkpoint  {folder / 'checkpoint.safetensors'}",
-        f"log         {folder / 'log.csv'}",
-        f"more text   python -m minigrad sample {folder / 'checkpoint.safetensors'} --prompt 'class '",
-    ]
-    return "\n".join(lines)
+    if fused_op(training.model.recurrent.cells[0]) is None:
+        yield f"\nno fused path for {config.cell}; forward and backward of {batch}:"
+        yield f"  {c.unfolded_ms:.1f} ms unfolded"
+    else:
+        yield f"\nfused against unfolded, forward and backward of {batch}:"
+        yield (
+            f"  bits equal: {'yes' if c.equal else 'NO'};  "
+            f"{c.fused_ms:.1f} ms against {c.unfolded_ms:.1f} ms"
+        )

@@ -33,9 +33,9 @@ every_case = pytest.mark.parametrize(("op", "sample"), CASES)
 every_smooth_case = pytest.mark.parametrize(("op", "sample"), SMOOTH)
 
 # Both sides of a comparison are sums of some hundred terms, each right to a few ulp. The largest
-# error seen over all samples is below 20 eps.
-TOLERANCE = 200 * np.finfo(np.float64).eps
-TOLERANCE_F32 = 200 * np.finfo(np.float32).eps
+# error seen over all samples is below 2 eps.
+TOLERANCE = 50 * np.finfo(np.float64).eps
+TOLERANCE_F32 = 50 * np.finfo(np.float32).eps
 
 
 def test_every_registered_op_has_samples():
@@ -55,7 +55,7 @@ def is_float(a):
 
 
 def leaf(a):
-    """A tensor to differentiate at; unlike `mg.tensor` it takes complex arrays and does not copy."""
+    """A tensor to differentiate at, complex or not, sharing the memory of the array."""
     return Tensor.of(a, Node(None, (), {}, ()))
 
 

@@ -1,0 +1,387 @@
+"""What a person sees when it goes wrong: three lines, and nothing left unfilled."""
+
+import ast
+import inspect
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import errors, kernels
+from minigrad.ops.linear import products
+
+PACKAGE = Path(mg.__file__).parent
+ERRORS = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if inspect.isclass(kind) and issubclass(kind, mg.MinigradError)
+}
+
+
+def leaf(value, dtype=np.float64):
+    return mg.tensor(value, dtype=dtype, requires_grad=True)
+
+
+def used_up():
+    x = leaf(1.0)
+    y = x * x
+    y.backward()
+    return y
+
+
+def set_grad(t, value):
+    t.grad = value
+
+
+def set_requires_grad(t):
+    t.requires_grad = True
+
+
+ONES = np.ones((2, 3))
+CELL = mg.nn.RNNCell(3, 2, rng=0)
+
+# The call, its exception, and the three lines.
+MESSAGES = [
+    (
+        lambda: mg.tensor([1j]),
+        mg.DtypeError,
+        "tensor: a dtype minigrad does not compute with",
+        "expected float32, float64 or integers, got complex128",
+        "convert with .astype(np.float32) or .astype(np.float64)",
+    ),
+    (
+        lambda: mg.tensor([1], requires_grad=True),
+        mg.DtypeError,
+        "requires_grad: a tensor that cannot have a gradient",
+        "expected float32 or float64, got int64",
+        "convert with .astype(np.float64) first",
+    ),
+    (
+        lambda: set_requires_grad(leaf(1.0) * 2),
+        mg.GradientError,
+        "requires_grad: set on a computed tensor",
+        "expected a leaf, got the output of multiply",
+        "use .detach() to cut a tensor from its graph",
+    ),
+    (
+        lambda: set_grad(mg.tensor(1.0), 1.0),
+        mg.GradientError,
+        "grad: set on a tensor that keeps none",
+        "expected a leaf with requires_grad=True",
+        "set requires_grad=True first",
+    ),
+    (
+        lambda: set_grad(leaf([1.0, 2.0]), np.ones(3, np.float32)),
+        mg.ShapeError,
+        "grad: set to a tensor of another kind",
+        "expected float64 (2,), got float32 (3,)",
+        "a gradient has the shape and dtype of its tensor",
+    ),
+    (
+        lambda: leaf(1.0).numpy(),
+        mg.GradientError,
+        "numpy: called on a tensor that needs a gradient",
+        "expected a constant; the gradient would be lost",
+        "use .detach().numpy()",
+    ),
+    (
+        lambda: np.asarray(leaf(1.0)),
+        mg.GradientError,
+        "numpy: a tensor that needs a gradient turned into an array",
+        "expected a constant; the gradient would be lost",
+        "use .detach().numpy()",
+    ),
+    (
+        lambda: mg.Op("f", np.sin),
+        mg.UsageError,
+        "Op f: its rules",
+        "expected either vjps (one rule an argument) or vjp (one rule for all)",
+        "pass exactly one of the two; vjps=[None] for a function without gradient",
+    ),
+    (
+        lambda: leaf([1.0], np.float32) + leaf([1.0]),
+        mg.DtypeError,
+        "add: argument 1",
+        "expected float32 like the arguments before it, got float64",
+        "convert one side, for example with .astype(np.float32)",
+    ),
+    (
+        lambda: leaf(ONES).reshape(4),
+        mg.ShapeError,
+        "reshape: arguments that do not fit together",
+        "got shapes (2, 3): cannot reshape array of size 6 into shape (4,)",
+        "check the shapes; reshape or transpose one side",
+    ),
+    (
+        lambda: used_up().backward(),
+        mg.GraphFreedError,
+        "backward: through multiply, whose graph is gone",
+        "expected a graph that no earlier backward pass has used up",
+        "run the forward pass again, or pass retain_graph=True to the first backward",
+    ),
+    (
+        lambda: mg.tensor(1.0).backward(),
+        mg.GradientError,
+        "backward: from a tensor that depends on nothing that needs a gradient",
+        "expected requires_grad=True somewhere behind it",
+        "create the inputs with requires_grad=True, and check for no_grad() and .detach()",
+    ),
+    (
+        lambda: leaf([1.0, 2.0]).backward(),
+        mg.GradientError,
+        "backward: from a tensor with several elements",
+        "expected one element, got shape (2,)",
+        "sum it first, or pass the cotangent as gradient=",
+    ),
+    (
+        lambda: leaf([1.0, 2.0]).backward(np.ones(3)),
+        mg.ShapeError,
+        "backward: gradient=",
+        "expected float64 (2,), got float64 (3,)",
+        "the cotangent has the shape and dtype of the tensor it belongs to",
+    ),
+    (
+        lambda: leaf([1.0]) ** leaf([1.0]),
+        mg.UsageError,
+        "**: a tensor as exponent",
+        "expected a number, got a tensor",
+        "write exp(y * log(x)) for a power whose exponent has a gradient",
+    ),
+    (
+        lambda: np.sin(leaf([1.0])),
+        mg.GradientError,
+        "numpy.sin: of a tensor",
+        "expected a function with a gradient rule here, got one without",
+        "use .detach().numpy() if no gradient is wanted, or build it from the ops of minigrad",
+    ),
+    (
+        lambda: np.add(np.ones(1), leaf([1.0]), out=np.ones(1)),
+        mg.UsageError,
+        "numpy.add: of a tensor, with more than its arguments",
+        "expected a plain call, got __call__ with out",
+        "write the result to a new tensor; select with where()",
+    ),
+    (
+        lambda: mg.grad(lambda x: 2.0)(1.0),
+        mg.GradientError,
+        "grad: a result that depends on none of its arguments",
+        "expected a tensor computed from arguments (0,), got float",
+        "compute with the arguments themselves; check for .detach() and no_grad()",
+    ),
+    (
+        lambda: mg.grad(lambda x, y: x * 2, argnums=(0, 1))(1.0, 2.0),
+        mg.GradientError,
+        "grad: with respect to argument 1",
+        "expected a result that depends on it; it does not",
+        "leave the argument out of argnums",
+    ),
+    (
+        lambda: mg.matmul(leaf(ONES), ONES),
+        mg.ShapeError,
+        "matmul: the inner sizes of its arguments",
+        "expected (..., M, K) and (..., K, N), got (2, 3) and (2, 3)",
+        "transpose one side, or check which axis is contracted",
+    ),
+    (
+        lambda: mg.affine(ONES, np.ones((4, 2)), np.ones(4)),
+        mg.ShapeError,
+        "affine: x and weight",
+        "expected (..., K) and (N, K), got (2, 3) and (4, 2)",
+        "a weight has a row for each output and a column for each input",
+    ),
+    (
+        lambda: mg.affine(ONES, np.ones((4, 3)), np.ones(3)),
+        mg.ShapeError,
+        "affine: start",
+        "expected (4,) or (2, 4), got (3,)",
+        "a bias has one entry for each row of the weight",
+    ),
+    (
+        lambda: products(ONES, ONES.T),
+        mg.ShapeError,
+        "products: pair 0",
+        "expected as many rows in both, got (2, 3) and (3, 2)",
+        "check the shapes",
+    ),
+    (
+        lambda: kernels.scatter_rows(np.array([0, 7]), ONES, (4, 3)),
+        mg.ShapeError,
+        "scatter_rows: index",
+        "expected rows from -4 to 3, got 0 to 7",
+        "check the indices against the number of rows",
+    ),
+    (
+        lambda: kernels.check_lengths([1, 9], 3, 2),
+        mg.ShapeError,
+        "lengths: one for each row of the batch",
+        "expected 2 integers from 0 to 3, got int64 (2,) from 1 to 9",
+        "pass the number of steps of each sequence",
+    ),
+    (
+        lambda: mg.set_num_threads(0),
+        mg.UsageError,
+        "set_num_threads: the number of threads",
+        "expected an integer from 1 to 1024, got 0",
+        "MINIGRAD_NUM_THREADS and set_num_threads take a small positive integer",
+    ),
+    (
+        lambda: mg.unfold(CELL, np.ones(3)),
+        mg.ShapeError,
+        "unfold: xs",
+        "expected (T, N, ...), time first, got (3,)",
+        "add the axes that are missing; one sequence is a batch of one row",
+    ),
+    (
+        lambda: mg.unfold(CELL, np.ones((2, 1, 3)), fused=True),
+        mg.UsageError,
+        "unfold: fused=True for RNNCell",
+        "expected a cell with a fused path, got one that has none",
+        'pass fused=False, or "auto" to take a fused path only where there is one',
+    ),
+    (
+        lambda: mg.unfold(CELL, [np.ones((2, 3))], lengths=[2]),
+        mg.UsageError,
+        "unfold: lengths beside a list of sequences",
+        "expected one of the two, got both",
+        "leave lengths out: a list brings its own",
+    ),
+    (
+        lambda: mg.nn.LSTM(3, 2, rng=0)(np.ones((5, 4, 2))),
+        mg.ShapeError,
+        "LSTM: xs",
+        "expected (T, N, I) with I = 3, got (5, 4, 2)",
+        "time comes first unless batch_first=True",
+    ),
+    (
+        lambda: mg.nn.Embedding(5, 2, rng=0)([1.5]),
+        mg.DtypeError,
+        "Embedding: ids",
+        "expected integers, got float64",
+        "convert with .astype(np.int64)",
+    ),
+    (
+        lambda: mg.nn.Embedding(5, 2, rng=0)([3, 5]),
+        mg.ShapeError,
+        "Embedding: ids",
+        "expected numbers from 0 to 4, got 3 to 5",
+        "make the table as large as the vocabulary",
+    ),
+    (
+        lambda: mg.nn.cross_entropy(mg.tensor(ONES), [0]),
+        mg.ShapeError,
+        "cross_entropy: targets",
+        "expected integers of shape (2,), got int64 (1,)",
+        "targets are class numbers, one for each row of logits",
+    ),
+    (
+        lambda: mg.nn.cross_entropy(mg.tensor(ONES), [0, 3]),
+        mg.ShapeError,
+        "cross_entropy: targets",
+        "expected class numbers from 0 to 2, got 0 to 3",
+        "give the logits as many columns as there are classes",
+    ),
+    (
+        lambda: mg.nn.Linear(3, 1, rng=0).load_state_dict({"weight": np.ones((1, 2)), "b": 0}),
+        mg.StateDictError,
+        "load_state_dict: Linear",
+        "expected the names and shapes of its parameters: bias is missing; b is unknown; "
+        "weight has shape (1, 2) and not (1, 3)",
+        "build the module with the sizes of the saved one; nothing was changed",
+    ),
+    (
+        lambda: mg.optim.Adam([leaf([1.0])]).load_state_dict({"steps": 1, "m.0": np.ones(1)}),
+        mg.StateDictError,
+        "load_state_dict: Adam",
+        "expected the running arrays of its parameters; missing, unknown or of another shape: v.0",
+        "build the optimiser for the same model; nothing was changed",
+    ),
+    (
+        lambda: mg.optim.SGD([], lr=1.0),
+        mg.UsageError,
+        "SGD: parameters",
+        "expected at least one, got none",
+        "pass model.parameters(); a generator can be used up only once",
+    ),
+    (
+        lambda: mg.optim.SGD([leaf([1.0])], lr=-1.0),
+        mg.UsageError,
+        "SGD: lr",
+        "expected > 0, got -1.0",
+        "try 1e-3",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "what", "expected_and_got", "remedy"),
+    MESSAGES,
+    ids=[f"{i}-{m[2].replace(' ', '-')}" for i, m in enumerate(MESSAGES)],
+)
+def test_message(call, kind, what, expected_and_got, remedy):
+    with pytest.raises(mg.MinigradError) as caught:
+        call()
+    assert type(caught.value) is kind
+    lines = str(caught.value).split("\n")
+    assert lines == [what, f"  {expected_and_got}", f"  remedy: {remedy}"]
+
+
+def test_every_error_prints_its_three_lines_and_survives_pickling():
+    for name, kind in ERRORS.items():
+        error = kind("what", "expected a, got b", "do c")
+        assert str(error) == "what\n  expected a, got b\n  remedy: do c"
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is kind
+        assert str(again) == str(error)
+        assert getattr(mg, name) is kind
+
+
+def test_errors_are_what_python_calls_them():
+    assert issubclass(mg.ShapeError, ValueError)
+    assert issubclass(mg.DtypeError, TypeError)
+    assert issubclass(mg.GraphFreedError, mg.GradientError)
+    assert issubclass(mg.GradientError, RuntimeError)
+    assert issubclass(mg.FileError, OSError)
+
+
+# --- every raise in the source -------------------------------------------------------------------
+
+
+def texts(node):
+    """The constant text of an expression, f-strings and sums included."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
+
+
+def wrong_raises(source):
+    """Lines where an error is built with other than three arguments, or with text that shows
+    braces (an f-string that lost its f), a line break, or no words at all."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else None
+        name = node.func.id if isinstance(node.func, ast.Name) else name
+        if name not in ERRORS:
+            continue
+        written = " ".join(texts(node))
+        if len(node.args) != 3 or node.keywords or re.search(r"[{}]|\n|remedy:", written):
+            yield node.lineno
+
+
+def test_every_error_of_the_package_is_built_from_three_parts():
+    sources = {p: p.read_text(encoding="utf-8") for p in sorted(PACKAGE.rglob("*.py"))}
+    wrong = [f"{p.name}:{line}" for p, text in sources.items() for line in wrong_raises(text)]
+    assert wrong == []
+    assert sum(text.count("raise ") for text in sources.values()) > 30
+
+
+@pytest.mark.parametrize(
+    "source",
+    ['ShapeError("a", "b")', 'ShapeError("a", "got {x}", "c")', 'm.ShapeError("a", "b", "c\\n")'],
+)
+def test_a_wrong_raise_is_seen(source):
+    assert list(wrong_raises(f"raise {source}")) == [1]
+    assert list(wrong_raises('raise ShapeError(f"{a}", "b", "c")')) == []

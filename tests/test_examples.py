@@ -1,0 +1,45 @@
+"""The examples run, and the README shows what they print."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _blocks(language: str) -> list[str]:
+    every = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [body for kind, body in every if kind == language]
+
+
+def _without_docstring(source: str) -> str:
+    return source.split('"""', 2)[2].strip()
+
+
+def test_readme_first_screen_is_the_quickstart_example():
+    source = (ROOT / "examples/quickstart.py").read_text(encoding="utf-8")
+    assert _blocks("python")[0].strip() == _without_docstring(source)
+
+
+@pytest.mark.native  # without C the digits of the last line may differ
+def test_readme_first_screen_prints_what_stands_below_it(capsys):
+    runpy.run_path(str(ROOT / "examples/quickstart.py"), run_name="__main__")
+    assert capsys.readouterr().out == _blocks("")[0]
+
+
+def test_readme_custom_cell_is_the_example_and_runs():
+    source = (ROOT / "examples/custom_cell.py").read_text(encoding="utf-8")
+    shown = _blocks("python")[1]
+    definition, use = shown.split("\nlayer = ")
+    assert definition.strip() in source
+    scope: dict = {}
+    exec("import numpy as np\nimport minigrad as mg\n" + shown, scope)
+    assert use and scope["ys"].shape == (7, 2, 12)
+
+
+def test_custom_cell_example_solves_its_task():
+    module = runpy.run_path(str(ROOT / "examples/custom_cell.py"))
+    assert module["main"]() < 0.01

@@ -1,0 +1,252 @@
+"""Operators and methods of tensors, and what NumPy's own functions do with them."""
+
+import operator
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import operators
+from minigrad.graph import Tensor
+
+
+def leaf(value, dtype=np.float64):
+    return mg.tensor(value, dtype=dtype, requires_grad=True)
+
+
+# --- Python's operators --------------------------------------------------------------------------
+
+BINARY = [operator.add, operator.sub, operator.mul, operator.truediv]
+ARRAY = np.array([[1.0, 2.0], [4.0, 8.0]])
+
+
+@pytest.mark.parametrize("op", [*BINARY, operator.matmul], ids=lambda op: op.__name__)
+@pytest.mark.parametrize("other", [ARRAY.T, mg.tensor(ARRAY.T)], ids=["array", "tensor"])
+def test_binary_operators_in_both_orders(op, other):
+    x = leaf(ARRAY)
+    plain = other.data if isinstance(other, Tensor) else other
+    for left, right, a, b in [(x, other, ARRAY, plain), (other, x, plain, ARRAY)]:
+        y = op(left, right)
+        assert isinstance(y, Tensor)
+        assert y.requires_grad
+        assert (y.data == op(a, b)).all()
+
+
+@pytest.mark.parametrize("op", BINARY, ids=lambda op: op.__name__)
+@pytest.mark.parametrize("number", [3, 2.5, np.float64(2.5)], ids=lambda n: type(n).__name__)
+def test_numbers_in_both_orders(op, number):
+    x = leaf([1.0, 2.0])
+    assert (op(x, number).data == op(x.data, number)).all()
+    y = op(number, x)
+    assert isinstance(y, Tensor)
+    assert (y.data == op(number, x.data)).all()
+
+
+@pytest.mark.parametrize(
+    ("op", "gradient"),
+    [(operator.sub, -1.0), (operator.truediv, -8.0 / 4), (operator.add, 1.0), (operator.mul, 8.0)],
+    ids=lambda p: getattr(p, "__name__", ""),
+)
+def test_gradients_of_reflected_operators(op, gradient):
+    for left in (8.0, np.array([8.0])):
+        x = leaf([2.0])
+        op(left, x).sum().backward()
+        assert x.grad.data.tolist() == [gradient]
+
+
+def test_unary_operators():
+    x = leaf([-2.0, 3.0])
+    y = abs(-x) * x**2
+    assert y.data.tolist() == [8.0, 27.0]
+    y.sum().backward()
+    assert x.grad.data.tolist() == [-12.0, 27.0]  # 3 x |x|
+
+
+def test_augmented_assignment_makes_a_new_tensor():
+    x = leaf([1.0])
+    y = x
+    y += 1
+    assert x.data.tolist() == [1.0]
+    assert y.data.tolist() == [2.0]
+    with pytest.raises(TypeError):
+        x[0] = 3.0
+
+
+def test_a_tensor_as_exponent_is_refused_with_the_way_out():
+    x = leaf([2.0])
+    for call in (lambda: x**x, lambda: np.power(2.0, x), lambda: np.ones(1) ** x):
+        with pytest.raises(mg.UsageError, match=r"exp\(y \* log\(x\)\)"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "op", [operator.lt, operator.le, operator.gt, operator.ge], ids=lambda op: op.__name__
+)
+def test_comparisons(op):
+    a, b = np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 2.0])
+    for left, right in [(leaf(a), b), (a, leaf(b)), (leaf(a), leaf(b)), (leaf(a), 2.0)]:
+        y = op(left, right)
+        assert isinstance(y, Tensor)
+        assert (y.dtype, y.requires_grad) == (np.bool_, False)
+        assert y.data.tolist() == op(a, b).tolist()
+    assert op(2.0, leaf(a)).data.tolist() == op(2.0, a).tolist()
+
+
+def test_tensors_are_keys():
+    x, y = leaf([1.0]), leaf([1.0])
+    assert {x: "x", y: "y"}[x] == "x"
+    assert x in [x]
+
+
+# --- methods -------------------------------------------------------------------------------------
+
+
+def test_methods_are_the_functions():
+    x = leaf([[1.0, 5.0, 3.0], [4.0, 2.0, 6.0]])
+    a = x.data
+    for got, expected in [
+        *((x.sum(), a.sum()), (x.sum(axis=0), a.sum(0)), (x.sum(1, True), a.sum(1, keepdims=True))),
+        *((x.mean(axis=1), a.mean(1)), (x.max(axis=0), a.max(0)), (x.min(axis=-1), a.min(-1))),
+        *((x.reshape(3, 2), a.reshape(3, 2)), (x.reshape((6,)), a.reshape(6))),
+        *((x.T, a.T), (x.transpose(), a.T), (x.transpose(1, 0), a.T), (x.transpose((0, 1)), a)),
+        *((x.astype(np.float32), a.astype(np.float32)), (x.reshape(-1, 2), a.reshape(-1, 2))),
+    ]:
+        assert got.requires_grad
+        assert got.dtype == expected.dtype
+        assert got.data.tolist() == expected.tolist()
+
+
+def test_iteration():
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    first, second = x
+    (first * second).sum().backward()
+    assert x.grad.data.tolist() == [[3.0, 4.0], [1.0, 2.0]]
+    assert max(leaf([1.0, 3.0, 2.0]), key=lambda t: t.item()).item() == 3.0
+
+
+# --- indexing ------------------------------------------------------------------------------------
+
+INDICES = [
+    *(1, -1, slice(0, 2), slice(None, None, -1), (1, 2), (slice(None), 1), (Ellipsis, 0), None),
+    *([2, 0, 2], (slice(None), [1, 1]), ([0, 1], [2, 2]), np.array([[0, 2], [2, 2]])),
+    *(np.array([True, False, True]), ARRAY[0] > 0, np.int64(1), [True, False, True], []),
+]
+
+
+@pytest.mark.parametrize("index", INDICES, ids=repr)
+def test_indexing(index):
+    a = np.arange(9.0).reshape(3, 3)
+    if isinstance(index, np.ndarray) and index.shape == (2,):
+        a = a[:2]
+    x = leaf(a)
+    y = x[index]
+    assert y.shape == a[index].shape
+    assert (y.data == a[index]).all()
+    g = np.arange(1.0, y.size + 1).reshape(y.shape)
+    expected = np.zeros_like(a)
+    np.add.at(expected, index, g)
+    y.backward(g)
+    assert (x.grad.data == expected).all()
+
+
+def test_a_tensor_as_index():
+    x = leaf([1.0, 2.0, 3.0])
+    assert x[mg.tensor([2, 0])].data.tolist() == [3.0, 1.0]
+    assert x[x > 1.5].data.tolist() == [2.0, 3.0]
+    assert x[(mg.tensor([1]),)].data.tolist() == [2.0]
+
+
+# --- NumPy's functions ---------------------------------------------------------------------------
+
+X = np.array([[1.5, 0.5, 2.0], [0.25, 1.0, 3.0]])
+Y = np.array([[0.5, 2.0, 1.0], [1.25, 3.0, 0.75]])
+
+CALLS = {
+    **{f: lambda f, x: f(x, Y) for f in (np.add, np.subtract, np.multiply, np.divide)},
+    **{f: lambda f, x: f(Y, x) for f in (np.maximum, np.minimum)},
+    **{
+        f: lambda f, x: f(x)
+        for f in (np.negative, np.absolute, np.exp, np.log, np.sqrt, np.tanh, np.square)
+    },
+    **{f: lambda f, x: f(Y, x) for f in (np.greater, np.greater_equal, np.less, np.less_equal)},
+    **{f: lambda f, x: f(x, axis=1, keepdims=True) for f in (np.sum, np.max, np.min)},
+    **{f: lambda f, x: f(x) for f in (np.shape, np.ndim, np.size)},
+    np.matmul: lambda f, x: f(Y.T, x),
+    np.power: lambda f, x: f(x, 3),
+    np.mean: lambda f, x: f(x, axis=0),
+    np.reshape: lambda f, x: f(x, (3, 2)),
+    np.transpose: lambda f, x: f(x),
+    np.moveaxis: lambda f, x: f(x, 0, -1),
+    np.swapaxes: lambda f, x: f(x, 0, 1),
+    np.expand_dims: lambda f, x: f(x, 1),
+    np.squeeze: lambda f, x: f(x),
+    np.concatenate: lambda f, x: f([x, Y], axis=1),
+    np.stack: lambda f, x: f([Y, x]),
+    np.where: lambda f, x: f(X > 1, x, Y),
+    np.broadcast_to: lambda f, x: f(x, (2, 2, 3)),
+}
+
+
+def test_every_allowed_function_is_tried():
+    assert set(CALLS) == set(operators._NUMPY)
+
+
+@pytest.mark.parametrize("function", CALLS, ids=lambda f: f.__name__)
+def test_allowed_functions(function):
+    x = leaf(X)
+    got, expected = CALLS[function](function, x), CALLS[function](function, X)
+    if function in (np.shape, np.ndim, np.size):
+        assert got == expected
+        return
+    assert isinstance(got, Tensor)
+    assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_allclose(got.data, expected, rtol=1e-15)
+    if got.dtype == np.float64:
+        got.sum().backward()
+        assert x.grad.shape == X.shape
+    else:
+        assert not got.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("sin", np.sin),
+        ("clip", lambda x: np.clip(x, 0, 1)),
+        ("dot", lambda x: np.dot(x, x)),
+        ("cumsum", np.cumsum),
+        ("einsum", lambda x: np.einsum("i,i", x, x)),
+        ("isfinite", np.isfinite),
+        ("equal", lambda x: np.ones(2) == x),
+    ],
+)
+def test_anything_else_is_refused_with_the_way_out(name, call):
+    for x in (mg.tensor([1.0, 2.0]), leaf([1.0, 2.0])):
+        with pytest.raises(mg.GradientError, match=rf"^numpy\.{name}: .*\n.*\n.*\.detach\(\)"):
+            call(x)
+
+
+def test_an_allowed_function_is_allowed_as_a_plain_call_only():
+    x = leaf([1.0, 2.0])
+    for call in (
+        lambda: np.add(x, x, out=np.ones(2)),
+        lambda: np.add(x, x, where=np.array([True, False])),
+        lambda: np.add.reduce(x),
+        lambda: np.multiply.outer(x, x),
+    ):
+        with pytest.raises(mg.UsageError, match="expected a plain call"):
+            call()
+
+
+def test_an_array_does_not_swallow_a_tensor():
+    a = np.ones(2)
+    with pytest.raises(mg.UsageError):
+        a += leaf([1.0, 2.0])
+    assert a.tolist() == [1.0, 1.0]
+    with pytest.raises(mg.GradientError):
+        a[:] = leaf([1.0, 2.0])
+    with pytest.raises(mg.GradientError):
+        np.array([leaf(1.0), leaf(2.0)])
+    assert a.tolist() == [1.0, 1.0]
+    assert np.asarray(mg.tensor([1, 2])).tolist() == [1, 2]
+    assert np.array(mg.tensor([1.5]), dtype=np.float32).dtype == np.float32
