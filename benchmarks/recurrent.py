@@ -1,8 +1,9 @@
 """One LSTM layer, forward and backward, float32: fused, unfolded, and PyTorch if it is installed.
 
-All contestants get the same weights and inputs. Each one's outputs and weight gradients are checked
-against float64 before anything is timed. Then the contestants take turns, and the median is
-printed; a ratio is the median of the ratios within a round, so that a noisy machine hurts all alike.
+All contestants get the same weights and inputs. Each one's outputs and weight gradients are
+checked against float64 before anything is timed. Then the contestants take turns, and the median
+is printed; a ratio is the median of the ratios within a round, so that a noisy machine hurts all
+alike.
 
     python -m benchmarks.recurrent --threads 1 2 --rounds 15
 """
@@ -25,7 +26,13 @@ try:
 except ImportError:
     torch = None  # type: ignore[assignment]
 
-GRID = [(50, 1, 32, 32), (50, 32, 32, 32), (100, 16, 64, 128), (64, 32, 64, 256), (100, 32, 256, 256)]
+GRID = [
+    (50, 1, 32, 32),
+    (50, 32, 32, 32),
+    (100, 16, 64, 128),
+    (64, 32, 64, 256),
+    (100, 32, 256, 256),
+]
 
 Result = tuple[np.ndarray, np.ndarray]  # outputs, gradient of the recurrent weight
 Contestant = Callable[[], Result]

@@ -71,9 +71,7 @@ def _sources(node: Node) -> Iterable[Node]:
             yield source
 
 
-def _nodes_behind(
-    outputs: Iterable[Tensor], targets: set[Node] | None, expand: bool
-) -> list[Node]:
+def _nodes_behind(outputs: Iterable[Tensor], targets: set[Node] | None, expand: bool) -> list[Node]:
     """The nodes on a path from `outputs` to a target, newest first (no targets: to any leaf)."""
     # Nothing made before the oldest target can depend on it, so the search need not go there.
     floor = min((n.rank for n in targets), default=0) if targets is not None else -1

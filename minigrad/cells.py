@@ -16,7 +16,7 @@ import numpy as np
 
 from .graph import Tensor
 from .module import Module, Parameter
-from .ops import affine, sigmoid, split, tanh
+from .ops import add, affine, sigmoid, split, tanh
 
 State = Any  # a tensor, or a tuple of tensors
 
@@ -181,7 +181,7 @@ class LSTMCell(GatedCell):
     gates = len(LSTM_GATES)
 
     def weights(self):
-        return self.weight_ih, self.weight_hh, self.bias_ih + self.bias_hh
+        return self.weight_ih, self.weight_hh, add(self.bias_ih, self.bias_hh)
 
     def initial_state(self, batch_size: int, dtype) -> State:
         shape = (batch_size, self.hidden_size)

@@ -37,7 +37,11 @@ _mode = _Mode()
 
 
 def is_grad_enabled() -> bool:
-    """Whether calls in this thread are recorded for a later backward pass."""
+    """Whether calls in this thread are recorded for a later backward pass.
+
+    >>> mg.is_grad_enabled()
+    True
+    """
     return _mode.recording
 
 
@@ -107,6 +111,10 @@ class Tensor:
 
     `data` is the NumPy array. `node` and `index` say which output of which recorded call it is;
     `node` is None for a constant.
+
+    >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
+    >>> x * 3
+    tensor([3., 6.], op=multiply)
     """
 
     __slots__ = ("__weakref__", "data", "index", "node")
@@ -363,12 +371,14 @@ class Op:
         One float dtype rules a call: two of them raise, integer arrays are converted, and Python
         numbers (and `np.float64` scalars, which are Python floats) adapt as in NumPy.
         """
-        kept, values, dtype, record = [], [], None, False
+        kept: list[Any] = []
+        values: list[Any] = []
+        dtype, record = None, False
         for i, a in enumerate(args):
             if isinstance(a, Tensor):
                 if a.node is not None and (self.vjps is None or any(self.vjps[i : i + 1])):
                     record = True
-                value = a.data
+                value: Any = a.data
             elif isinstance(a, float | int):
                 value = a = float(a) if isinstance(a, np.floating) else a
             else:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,10 @@ def threads() -> int:
 
 
 def set_threads(n: int) -> None:
-    """Lets kernels use up to `n` threads (results keep their bits); raises `UsageError`."""
+    """Lets kernels use up to `n` threads (results keep their bits); raises `UsageError`.
+
+    >>> mg.set_num_threads(1)
+    """
     if not isinstance(n, int | np.integer) or not 1 <= n <= 1024:
         raise UsageError(
             "set_num_threads: the number of threads",
@@ -92,7 +96,11 @@ def set_threads(n: int) -> None:
 
 
 def config() -> dict[str, str]:
-    """What runs: backend, instruction set, threads, versions."""
+    """What runs: backend, instruction set, threads, versions.
+
+    >>> sorted(mg.show_config())
+    ['backend', 'isa', 'numpy', 'threads']
+    """
     what = backend() if lib is not None else f"numpy ({why_numpy})"
     return {
         "backend": what,
@@ -223,7 +231,7 @@ def _exp_twin(x):
         return np.exp(x)
 
 
-_UNARY_TWINS = {
+_UNARY_TWINS: dict[str, Callable] = {
     "exp": _exp_twin,
     "log": _log_twin,
     "tanh": np.tanh,
@@ -420,8 +428,7 @@ def scatter_rows(index: np.ndarray, g: np.ndarray, shape: tuple[int, ...]) -> np
     if index.size and not -shape[0] <= index.min() <= index.max() < shape[0]:
         raise ShapeError(
             "scatter_rows: index",
-            f"expected rows from {-shape[0]} to {shape[0] - 1}, "
-            f"got {index.min()} to {index.max()}",
+            f"expected rows from {-shape[0]} to {shape[0] - 1}, got {index.min()} to {index.max()}",
             "check the indices against the number of rows",
         )
     index = np.where(index < 0, index + shape[0], index)
@@ -435,9 +442,7 @@ def scatter_rows(index: np.ndarray, g: np.ndarray, shape: tuple[int, ...]) -> np
     rows = np.asarray(g, order="C").reshape(index.size, width)
     if _in_c(g):
         code = _CODE[_dtype("scatter_rows", g)]
-        lib.mg_scatter_rows(
-            code, index.size, width, _pointer(index), _pointer(rows), _pointer(out)
-        )
+        lib.mg_scatter_rows(code, index.size, width, _pointer(index), _pointer(rows), _pointer(out))
     else:
         np.add.at(out.reshape(shape[0], width), index, rows)
     return out

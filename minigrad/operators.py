@@ -23,8 +23,10 @@ def _power(x, exponent):
     return ops.power(x, exponent=exponent)
 
 
-def _comparison(name: str, ufunc: np.ufunc) -> Op:
-    return register(Op(name, ufunc, vjps=[None, None]))
+_greater, _greater_equal, _less, _less_equal = (
+    register(Op(ufunc.__name__, ufunc, vjps=[None, None]))
+    for ufunc in (np.greater, np.greater_equal, np.less, np.less_equal)
+)
 
 
 def _shape_arguments(shape: tuple) -> tuple:
@@ -60,10 +62,10 @@ _METHODS: dict[str, Callable] = {
     "__abs__": lambda x: ops.absolute(x),
     "__getitem__": lambda x, index: ops.getitem(x, index=_index(index)),
     "__iter__": lambda x: iter(ops.unstack(x)),
-    "__gt__": _comparison("greater", np.greater).__call__,
-    "__ge__": _comparison("greater_equal", np.greater_equal).__call__,
-    "__lt__": _comparison("less", np.less).__call__,
-    "__le__": _comparison("less_equal", np.less_equal).__call__,
+    "__gt__": lambda x, y: _greater(x, y),
+    "__ge__": lambda x, y: _greater_equal(x, y),
+    "__lt__": lambda x, y: _less(x, y),
+    "__le__": lambda x, y: _less_equal(x, y),
     "sum": lambda x, axis=None, keepdims=False: ops.sum(x, axis=axis, keepdims=keepdims),
     "mean": lambda x, axis=None, keepdims=False: ops.mean(x, axis=axis, keepdims=keepdims),
     "max": lambda x, axis=None, keepdims=False: ops.max(x, axis=axis, keepdims=keepdims),
@@ -77,8 +79,6 @@ _METHODS: dict[str, Callable] = {
 }
 
 for _name, _method in _METHODS.items():
-    if isinstance(getattr(_method, "__self__", None), Op):  # a bound method would not bind again
-        _method = (lambda op: lambda x, y: op(x, y))(_method.__self__)
     setattr(Tensor, _name, _method)
 Tensor.T = property(lambda x: ops.transpose(x))  # type: ignore[attr-defined]
 
@@ -101,10 +101,10 @@ _NUMPY: dict[Any, Callable] = {
     np.minimum: ops.minimum,
     np.power: _power,
     np.square: lambda x: ops.multiply(x, x),
-    np.greater: lambda x, y: Tensor.__gt__(*_tensors(x, y)),  # type: ignore[operator]
-    np.greater_equal: lambda x, y: Tensor.__ge__(*_tensors(x, y)),  # type: ignore[operator]
-    np.less: lambda x, y: Tensor.__lt__(*_tensors(x, y)),  # type: ignore[operator]
-    np.less_equal: lambda x, y: Tensor.__le__(*_tensors(x, y)),  # type: ignore[operator]
+    np.greater: _greater,
+    np.greater_equal: _greater_equal,
+    np.less: _less,
+    np.less_equal: _less_equal,
     np.sum: lambda x, axis=None, keepdims=False: ops.sum(x, axis=axis, keepdims=keepdims),
     np.mean: ops.mean,
     np.max: lambda x, axis=None, keepdims=False: ops.max(x, axis=axis, keepdims=keepdims),
@@ -125,10 +125,6 @@ _NUMPY: dict[Any, Callable] = {
 }
 
 
-def _tensors(*values):
-    return tuple(v if isinstance(v, Tensor) else Tensor(v) for v in values)
-
-
 def _refuse(function) -> GradientError:
     return GradientError(
         f"numpy.{function.__name__}: of a tensor",
@@ -144,7 +140,7 @@ def _array_ufunc(self, ufunc, method, *inputs, **kwargs):
     if method != "__call__" or kwargs:
         raise GradientError(
             f"numpy.{ufunc.__name__}: of a tensor, in another form than a plain call",
-            f"expected arguments alone, got {', '.join([method, *kwargs]).removeprefix('__call__, ')}",
+            f"expected arguments alone, got {', '.join(kwargs) or method}",
             "use the result as a new tensor, or .detach().numpy() if no gradient is wanted",
         )
     return function(*inputs)

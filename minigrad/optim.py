@@ -15,7 +15,19 @@ from .graph import Tensor
 
 
 class Optimizer:
-    """What all optimisers share: the parameters, the learning rate `lr`, and the state."""
+    """What all optimisers share: the parameters, the learning rate `lr`, and the state.
+
+    One of your own defines `_update(i, p, g)`, which changes the array p of parameter i in place.
+
+    >>> class SignDescent(mg.optim.Optimizer):
+    ...     def _update(self, i, p, g):
+    ...         p -= self.lr * np.sign(g)
+    >>> p = mg.nn.Parameter(np.array([1.0]))
+    >>> (p * p).sum().backward()
+    >>> SignDescent([p], lr=0.25).step()
+    >>> p.data
+    array([0.75])
+    """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float):
         self.parameters = list(parameters)

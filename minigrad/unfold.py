@@ -21,12 +21,11 @@ def run(step: Callable, xs, state: State, lengths: np.ndarray | None = None) -> 
     Past its length a row gives 0 and keeps its state.
     """
     ys = []
-    shortest = len(xs) if lengths is None or not lengths.size else lengths.min()
     for t, x in enumerate(unstack(xs)):
         y, new = step(x, state)
-        if t >= shortest:
-            y = _select(t < lengths, y, 0)
-            new = _map(lambda n, o, t=t: _select(t < lengths, n, o), new, state)
+        if lengths is not None and not (active := t < lengths).all():
+            y = _select(active, y, 0)
+            new = _map(lambda n, o, active=active: _select(active, n, o), new, state)
         ys.append(y)
         state = new
     return stack(ys), state
@@ -151,7 +150,11 @@ def unfold(
             'pass fused=False, or "auto" to take a fused path only where there is one',
         )
     if fused not in (True, False, "auto"):
-        raise UsageError("unfold: fused", f'expected True, False or "auto", got {fused!r}', "choose")
+        raise UsageError(
+            "unfold: fused",
+            f'expected True, False or "auto", got {fused!r}',
+            '"auto" takes the fused path where there is one; the bits are the same',
+        )
 
     if lengths is not None:  # whatever stands in the padding (NaN, inf) must not enter a product
         xs = _select_time(np.arange(steps)[:, None] < lengths, xs)
@@ -195,9 +198,7 @@ def padded(rows: Sequence, lengths) -> tuple[Any, np.ndarray]:
         )
     steps = max(len(r) for r in rows)
     filled = [
-        concatenate([r, np.zeros((steps - len(r), *r.shape[1:]), r.dtype)])
-        if len(r) < steps
-        else r
+        concatenate([r, np.zeros((steps - len(r), *r.shape[1:]), r.dtype)]) if len(r) < steps else r
         for r in rows
     ]
     return stack(filled, axis=1), np.array([len(r) for r in rows], np.int64)

@@ -159,10 +159,10 @@ MESSAGES = [
     ),
     (
         lambda: np.add(np.ones(1), leaf([1.0]), out=np.ones(1)),
-        mg.UsageError,
-        "numpy.add: of a tensor, with more than its arguments",
-        "expected a plain call, got __call__ with out",
-        "write the result to a new tensor; select with where()",
+        mg.GradientError,
+        "numpy.add: of a tensor, in another form than a plain call",
+        "expected arguments alone, got out",
+        "use the result as a new tensor, or .detach().numpy() if no gradient is wanted",
     ),
     (
         lambda: mg.grad(lambda x: 2.0)(1.0),

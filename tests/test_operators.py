@@ -234,13 +234,13 @@ def test_an_allowed_function_is_allowed_as_a_plain_call_only():
         lambda: np.add.reduce(x),
         lambda: np.multiply.outer(x, x),
     ):
-        with pytest.raises(mg.UsageError, match="expected a plain call"):
+        with pytest.raises(mg.GradientError, match=r"a plain call\n.*\n.*\.detach\(\)"):
             call()
 
 
 def test_an_array_does_not_swallow_a_tensor():
     a = np.ones(2)
-    with pytest.raises(mg.UsageError):
+    with pytest.raises(mg.GradientError):
         a += leaf([1.0, 2.0])
     assert a.tolist() == [1.0, 1.0]
     with pytest.raises(mg.GradientError):

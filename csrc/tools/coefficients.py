@@ -1,9 +1,11 @@
-"""Derive the constants of kernels/activation.inc.h: `python csrc/tools/coefficients.py` prints them.
+"""Derive the constants of kernels/activation.inc.h and print them.
 
-Each polynomial interpolates its function at Chebyshev nodes, which comes within a small factor of the
-best polynomial of that degree, and is then rounded to the working dtype. The last figure of a row is the
-largest relative error of what the polynomial is used for, before any rounding in the evaluation; half a
-unit in the last place is 6e-8 in float32 and 1.1e-16 in float64.
+    python csrc/tools/coefficients.py
+
+Each polynomial interpolates its function at Chebyshev nodes, which comes within a small factor of
+the best polynomial of that degree, and is then rounded to the working dtype. The last figure of a
+row is the largest relative error of what the polynomial is used for, before any rounding in the
+evaluation; half a unit in the last place is 6e-8 in float32 and 1.1e-16 in float64.
 """
 
 import math
@@ -17,15 +19,17 @@ LN2 = Decimal(2).ln()
 
 
 def chebyshev_fit(f: Function, low: Decimal, high: Decimal, terms: int) -> list[Decimal]:
-    """Return the coefficients, constant first, of the polynomial equal to f at the Chebyshev nodes."""
-    nodes = [(low + high) / 2 + (high - low) / 2 * Decimal(math.cos(math.pi * (i + 0.5) / terms))
-             for i in range(terms)]
+    """Return the coefficients, constant first, of the interpolant of f at the Chebyshev nodes."""
+    nodes = [
+        (low + high) / 2 + (high - low) / 2 * Decimal(math.cos(math.pi * (i + 0.5) / terms))
+        for i in range(terms)
+    ]
     newton = [f(x) for x in nodes]
     for level in range(1, terms):
         for i in range(terms - 1, level - 1, -1):
             newton[i] = (newton[i] - newton[i - 1]) / (nodes[i] - nodes[i - level])
     poly = [Decimal(0)] * terms
-    for x, c in zip(reversed(nodes), reversed(newton)):     # poly = poly * (t - x) + c
+    for x, c in zip(reversed(nodes), reversed(newton), strict=True):  # poly = poly * (t - x) + c
         poly = [c - x * poly[0]] + [poly[i - 1] - x * poly[i] for i in range(1, terms)]
     return poly
 
@@ -56,8 +60,9 @@ def log1p_q(z: Decimal) -> Decimal:
     return (((1 + s) / (1 - s)).ln() - 2 * s) / (s * z)
 
 
-def report(name: str, f: Function, low: Decimal, high: Decimal, terms: int, dtype: str,
-           weight: Function) -> None:
+def report(
+    name: str, f: Function, low: Decimal, high: Decimal, terms: int, dtype: str, weight: Function
+) -> None:
     """Print one C array, highest power first, and the largest weight * |error| on a fine grid."""
     poly = [Decimal(rounded(c, dtype)) for c in chebyshev_fit(f, low, high, terms)]
     grid = [low + (high - low) * i / 999 for i in range(1000)]
@@ -68,16 +73,32 @@ def report(name: str, f: Function, low: Decimal, high: Decimal, terms: int, dtyp
 
 def main() -> None:
     """Print every constant for both dtypes."""
-    edge = LN2 / 2 * Decimal("1.0001")          # rounding x/ln2 may land a hair outside half an interval
-    top = Decimal("0.2") ** 2                   # f from -1/4 to 1/2, hence s from -1/7 to 1/5
+    edge = LN2 / 2 * Decimal("1.0001")  # rounding x/ln2 may land a hair outside half an interval
+    top = Decimal("0.2") ** 2  # f from -1/4 to 1/2, hence s from -1/7 to 1/5
     for dtype, q_terms, log_terms in (("f", 6, 4), ("d", 11, 8)):
         high = Decimal(rounded(LN2, dtype))
-        print(f"{dtype} log2(e) {rounded(1 / LN2, dtype).hex()}  "
-              f"ln 2 {float(high).hex()} + {rounded(LN2 - high, dtype).hex()}")
-        report("expm1", expm1_q, -edge, edge, q_terms, dtype,
-               lambda r: r * r / (r.exp() - 1) if r else Decimal(0))
-        report("log1p", log1p_q, Decimal(0), top, log_terms, dtype,
-               lambda z: z.sqrt() * z / ((1 + z.sqrt()) / (1 - z.sqrt())).ln() if z else Decimal(0))
+        print(
+            f"{dtype} log2(e) {rounded(1 / LN2, dtype).hex()}  "
+            f"ln 2 {float(high).hex()} + {rounded(LN2 - high, dtype).hex()}"
+        )
+        report(
+            "expm1",
+            expm1_q,
+            -edge,
+            edge,
+            q_terms,
+            dtype,
+            lambda r: r * r / (r.exp() - 1) if r else Decimal(0),
+        )
+        report(
+            "log1p",
+            log1p_q,
+            Decimal(0),
+            top,
+            log_terms,
+            dtype,
+            lambda z: z.sqrt() * z / ((1 + z.sqrt()) / (1 - z.sqrt())).ln() if z else Decimal(0),
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Initialisers: each fills a parameter in place with numbers drawn from an explicit generator.
 
-`rng` is a seed or a `numpy.random.Generator`; the same seed gives the same numbers on every machine.
+`rng` is a seed or a `numpy.random.Generator`; the same seed gives the same numbers everywhere.
 """
 
 from __future__ import annotations

@@ -31,12 +31,12 @@ class Linear(Module):
     ):
         rng = np.random.default_rng(rng)
         bound = 1 / np.sqrt(max(1, in_features))
-        self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)).astype(dtype))
-        self.bias: Tensor = (
-            Parameter(rng.uniform(-bound, bound, out_features).astype(dtype))
-            if bias
-            else Tensor(np.zeros(out_features, dtype))
-        )
+
+        def draw(*shape):
+            return Parameter(rng.uniform(-bound, bound, shape).astype(dtype))
+
+        self.weight = draw(out_features, in_features)
+        self.bias: Tensor = draw(out_features) if bias else Tensor(np.zeros(out_features, dtype))
 
     def __call__(self, x):
         return affine(x, self.weight, self.bias)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..cells import Cell, GatedCell, GRUCell, LSTMCell, RNNCell
-from ..errors import ShapeError
+from ..errors import ShapeError, UsageError
 from ..graph import Tensor
 from ..module import Module, Parameter
 from ..ops import concatenate, stack, swapaxes, unstack
@@ -48,6 +48,12 @@ class _Layers(Module):
         dtype=np.float64,
         rng: int | np.random.Generator | None = None,
     ):
+        if not isinstance(num_layers, int) or num_layers < 1:
+            raise UsageError(
+                f"{type(self).__name__}: num_layers",
+                f"expected an integer from 1, got {num_layers!r}",
+                "a network has at least one layer",
+            )
         rng = np.random.default_rng(rng)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.batch_first, self.bidirectional = batch_first, bidirectional

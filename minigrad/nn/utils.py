@@ -35,7 +35,8 @@ def clip_grad_norm_(
     """
     found = _with_gradients(parameters)
     squares = [float(kernels.sum(p.grad.data * p.grad.data)) for p in found]  # type: ignore[union-attr]
-    norm = math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else float(sum(squares))
+    finite = all(map(math.isfinite, squares))  # fsum refuses what is not
+    norm = math.sqrt(math.fsum(squares)) if finite else float(sum(squares))
     if error_if_nonfinite and not math.isfinite(norm):
         raise GradientError(
             "clip_grad_norm_: the norm of the gradients",

@@ -61,7 +61,11 @@ broadcast_to = register(
 
 
 def mean(x, axis=None, keepdims=False):
-    """The mean over `axis`: sum(x) / n."""
+    """The mean over `axis`: sum(x) / n.
+
+    >>> mg.mean(np.array([[1.0, 3.0], [5.0, 7.0]]), axis=0)
+    array([3., 5.])
+    """
     shape = np.shape(x)
     n = math.prod(shape[i] for i in _axes(axis, len(shape)))
     return sum(x, axis=axis, keepdims=keepdims) / n

@@ -27,7 +27,11 @@ transpose = register(
 
 
 def moveaxis(x, source, destination):
-    """x with one axis moved to another place, the others in their order."""
+    """x with one axis moved to another place, the others in their order.
+
+    >>> mg.moveaxis(np.zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
     n = np.ndim(x.data if isinstance(x, Tensor) else x)
     order = [i for i in range(n) if i != source % n]
     order.insert(destination % n, source % n)
@@ -35,19 +39,31 @@ def moveaxis(x, source, destination):
 
 
 def swapaxes(x, axis1, axis2):
-    """x with two axes exchanged."""
+    """x with two axes exchanged.
+
+    >>> mg.swapaxes(np.zeros((2, 3, 4)), 0, 2).shape
+    (4, 3, 2)
+    """
     order = list(range(np.ndim(x.data if isinstance(x, Tensor) else x)))
     order[axis1], order[axis2] = order[axis2], order[axis1]
     return transpose(x, axes=tuple(order))
 
 
 def expand_dims(x, axis):
-    """x with an axis of length one put in at `axis` (a number or a tuple)."""
+    """x with an axis of length one put in at `axis` (a number or a tuple).
+
+    >>> mg.expand_dims(np.zeros(3), 0).shape
+    (1, 3)
+    """
     return reshape(x, shape=np.expand_dims(x.data if isinstance(x, Tensor) else x, axis).shape)
 
 
 def squeeze(x, axis=None):
-    """x without its axes of length one (or without `axis`)."""
+    """x without its axes of length one (or without `axis`).
+
+    >>> mg.squeeze(np.zeros((1, 3, 1)), axis=0).shape
+    (3, 1)
+    """
     return reshape(x, shape=np.squeeze(x.data if isinstance(x, Tensor) else x, axis).shape)
 
 
@@ -72,7 +88,11 @@ _concatenate = register(
 
 
 def concatenate(xs, axis=0):
-    """The arrays or tensors of a sequence joined along an existing axis."""
+    """The arrays or tensors of a sequence joined along an existing axis.
+
+    >>> mg.concatenate([np.zeros((2, 3)), np.ones((1, 3))]).shape
+    (3, 3)
+    """
     return _concatenate(*xs, axis=axis)
 
 
@@ -86,7 +106,11 @@ _stack = register(
 
 
 def stack(xs, axis=0):
-    """The arrays or tensors of a sequence joined along a new axis."""
+    """The arrays or tensors of a sequence joined along a new axis.
+
+    >>> mg.stack([np.zeros(3), np.ones(3)], axis=1).shape
+    (3, 2)
+    """
     return _stack(*xs, axis=axis)
 
 
@@ -120,9 +144,7 @@ def _is_rows(index) -> bool:
 
 def _is_basic(index) -> bool:
     items = index if isinstance(index, tuple) else (index,)
-    return all(
-        i is None or i is Ellipsis or isinstance(i, int | np.integer | slice) for i in items
-    )
+    return all(i is None or i is Ellipsis or isinstance(i, int | np.integer | slice) for i in items)
 
 
 def _put(g, *, index, shape):
