@@ -107,7 +107,8 @@ def _expand(node: Node) -> tuple[Tensor, ...]:
 
     A fused op has no rule for its rule, so a pass that is to be differentiated again expands it
     first. The new nodes take ranks from the gap below the fused node's, as if they had been made
-    in its place: from here on the graph *is* the unfolded one, to any order and to the bit.
+    in its place: from here on the graph *is* the unfolded one, to any order and to the bit (and
+    at the unfolded one's speed).
     """
     assert node.op is not None and node.op.reference is not None and node.args is not None
     marker = Node(None, (), {}, ()).rank
@@ -268,7 +269,8 @@ def backward(
 
     `gradient` has the shape of `output` and may be left out if that has one element. The graph is
     used up unless `retain_graph` or `create_graph` is True; `create_graph` records the pass, so
-    that gradients can be differentiated again. Raises `GradientError`, `GraphFreedError` for a
+    that gradients can be differentiated again (such a `.grad` refers to its graph and so keeps it
+    alive: set it to None when done). Raises `GradientError`, `GraphFreedError` for a
     graph used up before, `ShapeError`.
 
     Source: Goodfellow et al., Deep Learning, section 6.5.

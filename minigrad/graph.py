@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, GradientError, ShapeError, UsageError
+from .errors import DtypeError, GradientError, MinigradError, ShapeError, UsageError
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -348,8 +348,8 @@ class Op:
                 out, saved = self.forward_saving(*values, **params)
             else:
                 out = self.forward(*values, **params)
-        except ValueError as error:
-            if isinstance(error, ShapeError | UsageError):
+        except (ValueError, IndexError) as error:
+            if isinstance(error, MinigradError):
                 raise
             shapes = ", ".join(str(np.shape(v)) for v in values)
             raise ShapeError(

@@ -83,7 +83,7 @@ def threads() -> int:
 def set_threads(n: int) -> None:
     """Lets kernels use up to `n` threads (results keep their bits); raises `UsageError`.
 
-    >>> mg.set_num_threads(1)
+    >>> mg.set_num_threads(int(mg.show_config()["threads"]))  # as it was
     """
     if not isinstance(n, int | np.integer) or not 1 <= n <= 1024:
         raise UsageError(

@@ -23,10 +23,12 @@ def _power(x, exponent):
     return ops.power(x, exponent=exponent)
 
 
-_greater, _greater_equal, _less, _less_equal = (
+_greater, _greater_equal, _less, _less_equal, _equal, _not_equal = (
     register(Op(ufunc.__name__, ufunc, vjps=[None, None]))
-    for ufunc in (np.greater, np.greater_equal, np.less, np.less_equal)
-)
+    for ufunc in (
+        np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal,
+    )
+)  # fmt: skip
 
 
 def _shape_arguments(shape: tuple) -> tuple:
@@ -66,6 +68,9 @@ _METHODS: dict[str, Callable] = {
     "__ge__": lambda x, y: _greater_equal(x, y),
     "__lt__": lambda x, y: _less(x, y),
     "__le__": lambda x, y: _less_equal(x, y),
+    "__eq__": lambda x, y: _equal(x, y),
+    "__ne__": lambda x, y: _not_equal(x, y),
+    "__hash__": object.__hash__,  # == is elementwise, so a tensor is found by identity
     "sum": lambda x, axis=None, keepdims=False: ops.sum(x, axis=axis, keepdims=keepdims),
     "mean": lambda x, axis=None, keepdims=False: ops.mean(x, axis=axis, keepdims=keepdims),
     "max": lambda x, axis=None, keepdims=False: ops.max(x, axis=axis, keepdims=keepdims),
@@ -105,6 +110,8 @@ _NUMPY: dict[Any, Callable] = {
     np.greater_equal: _greater_equal,
     np.less: _less,
     np.less_equal: _less_equal,
+    np.equal: _equal,
+    np.not_equal: _not_equal,
     np.sum: lambda x, axis=None, keepdims=False: ops.sum(x, axis=axis, keepdims=keepdims),
     np.mean: ops.mean,
     np.max: lambda x, axis=None, keepdims=False: ops.max(x, axis=axis, keepdims=keepdims),

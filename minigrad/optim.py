@@ -142,16 +142,19 @@ class Adam(Optimizer):
         self.betas, self.eps = betas, eps
         self._m = [np.zeros_like(p.data) for p in self.parameters]
         self._v = [np.zeros_like(p.data) for p in self.parameters]
+        self._t = [np.zeros((), np.int64) for _ in self.parameters]  # gradients seen so far
 
     def _slots(self):
-        return {"m": self._m, "v": self._v}
+        return {"m": self._m, "v": self._v, "t": self._t}
 
     def _update(self, i, p, g):
         (b1, b2), m, v = self.betas, self._m[i], self._v[i]
+        self._t[i] += 1
+        t = int(self._t[i])
         m *= b1
         m += (1 - b1) * g
         v *= b2
         v += (1 - b2) * (g * g)
-        scale = np.sqrt(v / (1 - b2**self.steps))
+        scale = np.sqrt(v / (1 - b2**t))
         scale += self.eps
-        p -= (self.lr / (1 - b1**self.steps)) * m / scale
+        p -= (self.lr / (1 - b1**t)) * m / scale

@@ -87,6 +87,12 @@ def value_and_grad(
                 f"got {type(value).__name__}",
                 "compute with the arguments themselves; check for .detach() and no_grad()",
             )
+        if value.size != 1:
+            raise GradientError(
+                "grad: of a result with several elements",
+                f"expected one element, got shape {value.shape}",
+                "sum it first, or use vjp, which takes a cotangent",
+            )
         found = gradients([value], points, create_graph=higher)
         for i, g in zip(positions, found, strict=True):
             if g is None:

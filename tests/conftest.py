@@ -87,7 +87,7 @@ def state() -> dict[str, object]:
 
 
 def restore(before: dict[str, object]) -> None:
-    set_grad_enabled(before["recording"])
+    set_grad_enabled(before["recording"]).__enter__()
     np.seterr(**before["numpy error state"])
     if kernels.backend() == "c":
         kernels.set_isa(before["isa"])

@@ -295,7 +295,8 @@ MESSAGES = [
         lambda: mg.optim.Adam([leaf([1.0])]).load_state_dict({"steps": 1, "m.0": np.ones(1)}),
         mg.StateDictError,
         "load_state_dict: Adam",
-        "expected the running arrays of its parameters; missing, unknown or of another shape: v.0",
+        "expected the running arrays of its parameters; missing, unknown or of another "
+        "shape: t.0, v.0",
         "build the optimiser for the same model; nothing was changed",
     ),
     (

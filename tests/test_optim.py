@@ -136,11 +136,31 @@ def test_a_saved_state_continues_to_the_same_bits(make):
     assert all(isinstance(a, np.ndarray) for a in state.values())
 
 
+def test_adam_corrects_each_parameter_by_its_own_number_of_gradients():
+    """A first gradient moves a parameter by lr, however late it comes."""
+    early, late = Parameter(np.zeros(1)), Parameter(np.zeros(1))
+    optimizer = Adam([early, late], lr=0.5)
+    early.grad = mg.tensor([3.0])
+    for _ in range(4):
+        optimizer.step()
+    late.grad = mg.tensor([3.0])
+    optimizer.step()
+    assert late.data == pytest.approx(-0.5, rel=1e-8)
+
+
 def test_the_state_of_adam_by_name():
     p = Parameter(np.zeros((2, 3), np.float32))
     state = Adam([p, Parameter(np.zeros(()))]).state_dict()
     shapes = {k: v.shape for k, v in state.items()}
-    assert shapes == {"steps": (), "m.0": (2, 3), "m.1": (), "v.0": (2, 3), "v.1": ()}
+    assert shapes == {
+        "steps": (),
+        "m.0": (2, 3),
+        "m.1": (),
+        "v.0": (2, 3),
+        "v.1": (),
+        "t.0": (),
+        "t.1": (),
+    }
     assert state["m.0"].dtype == np.float32
     assert list(SGD([p], 0.1).state_dict()) == ["steps"]
     assert list(SGD([p], 0.1, 0.9).state_dict()) == ["steps", "velocity.0"]

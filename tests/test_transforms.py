@@ -220,3 +220,8 @@ def test_a_cotangent_must_fit():
     _, pull = mg.vjp(lambda x: x * x, np.ones(2))
     with pytest.raises(mg.ShapeError):
         pull(np.ones(3))
+
+
+def test_a_result_with_several_elements_is_refused_with_the_way_out():
+    with pytest.raises(mg.GradientError, match=r"several elements\n.*\(2,\)\n.*vjp"):
+        mg.grad(lambda x: x * x)(np.ones(2))

@@ -58,7 +58,7 @@ def cross_entropy(logits, targets, reduction: str = "mean"):
     1.386294
     """
     ids = _ids("cross_entropy", targets, logits.shape[:-1], logits.shape[-1])
-    return _reduced(-_log_likelihoods(logits, ids), reduction, ids.size)
+    return _reduced(-_log_likelihoods(logits, ids), reduction, max(1, ids.size))
 
 
 def sequence_cross_entropy(logits, targets, lengths=None, reduction: str = "mean"):
@@ -90,10 +90,16 @@ def sequence_cross_entropy(logits, targets, lengths=None, reduction: str = "mean
 
 
 def mse_loss(x, y):
-    """The mean of (x - y)^2 over all elements.
+    """The mean of (x - y)^2 over all elements; raises `ShapeError` for unequal shapes.
 
     >>> mg.nn.mse_loss(mg.tensor([1.0, 3.0]), np.array([1.0, 1.0])).item()
     2.0
     """
+    if np.shape(x) != np.shape(y):
+        raise ShapeError(
+            "mse_loss: its two arguments",
+            f"expected equal shapes, got {np.shape(x)} and {np.shape(y)}",
+            "reshape one side; broadcasting would average over pairs that were never meant",
+        )
     d = x - y
     return mean(d * d)

@@ -16,6 +16,18 @@ def _with_gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
     return [p for p in parameters if p.grad is not None]
 
 
+def _norm(arrays: list[np.ndarray]) -> float:
+    """The Euclidean norm of all elements; of finite ones finite, however large."""
+    with np.errstate(over="ignore"):
+        squares = [float(kernels.sum(a * a)) for a in arrays]
+    if all(map(math.isfinite, squares)):
+        return math.sqrt(math.fsum(squares))
+    largest = float(np.max([np.abs(a).max() for a in arrays if a.size]))  # NaN wins
+    if not math.isfinite(largest):
+        return largest
+    return largest * math.sqrt(math.fsum(float(kernels.sum((a / largest) ** 2)) for a in arrays))
+
+
 def clip_grad_norm_(
     parameters: Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False
 ) -> float:
@@ -34,9 +46,7 @@ def clip_grad_norm_(
     (5.0, array([0.6, 0.8]))
     """
     found = _with_gradients(parameters)
-    squares = [float(kernels.sum(p.grad.data * p.grad.data)) for p in found]  # type: ignore[union-attr]
-    finite = all(map(math.isfinite, squares))  # fsum refuses what is not
-    norm = math.sqrt(math.fsum(squares)) if finite else float(sum(squares))
+    norm = _norm([p.grad.data for p in found])  # type: ignore[union-attr]
     if error_if_nonfinite and not math.isfinite(norm):
         raise GradientError(
             "clip_grad_norm_: the norm of the gradients",
@@ -44,8 +54,9 @@ def clip_grad_norm_(
             "look for a division by zero or a diverging loss; lower the learning rate",
         )
     if norm > max_norm or math.isnan(norm):
-        for p in found:
-            p.grad.data[...] *= p.dtype.type(max_norm / norm)  # type: ignore[union-attr]
+        with np.errstate(invalid="ignore"):  # an infinite gradient times 0 is NaN, and shows
+            for p in found:
+                p.grad.data[...] *= p.dtype.type(max_norm / norm)  # type: ignore[union-attr]
     return norm
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import kernels
 from ..graph import Op, register
-from .elementwise import exp, log
+from .elementwise import exp
 
 
 def _axes(axis, ndim: int) -> tuple[int, ...]:
@@ -159,6 +159,6 @@ softmax = register(
 )
 
 __all__ = [
-    "broadcast_to", "log", "log_softmax", "logsumexp", "max", "mean", "min", "softmax", "sum",
+    "broadcast_to", "log_softmax", "logsumexp", "max", "mean", "min", "softmax", "sum",
     "sum_to",
 ]  # fmt: skip

@@ -92,3 +92,13 @@ def test_clipping_the_gradients_of_a_real_pass():
     assert clip_grad_norm_([x, y], np.sqrt(2.0)) == np.sqrt(8.0)
     np.testing.assert_allclose(x.grad.data, 0.5, rtol=1e-15)
     np.testing.assert_allclose(y.grad.data, 0.5, rtol=1e-15)
+
+
+def test_the_norm_of_finite_gradients_is_finite_and_that_of_others_is_not():
+    """Squares overflow long before norms do: in float32 from 2e19 on."""
+    huge = parameters([3e30, 0.0], [4e30], dtype=np.float32)
+    assert clip_grad_norm_(huge, 1.0) == pytest.approx(5e30, rel=1e-6)
+    np.testing.assert_allclose([*huge[0].grad.data, *huge[1].grad.data], [0.6, 0, 0.8], rtol=1e-6)
+    assert clip_grad_norm_(parameters([1.0], [math.inf]), 1.0) == math.inf
+    for order in ([math.nan], [math.inf]), ([math.inf], [math.nan]):
+        assert math.isnan(clip_grad_norm_(parameters(*order), 1.0))

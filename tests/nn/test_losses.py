@@ -132,3 +132,8 @@ def test_mse_loss():
     assert loss.item() == (0 + 4 + 9 + 16) / 4
     loss.backward()
     assert x.grad.data.tolist() == [[0.0, 1.0], [1.5, 2.0]]
+
+
+def test_mse_refuses_to_broadcast():
+    with pytest.raises(mg.ShapeError, match=r"mse_loss.*\n.*\(3,\) and \(3, 1\)"):
+        mg.nn.mse_loss(mg.tensor(np.zeros(3)), np.zeros((3, 1)))

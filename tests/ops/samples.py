@@ -189,6 +189,8 @@ SAMPLES = {
     "greater_equal": binary(apart, np.greater_equal, COMPARISON, ()),
     "less": binary(apart, np.less, COMPARISON, ()),
     "less_equal": binary(apart, np.less_equal, COMPARISON, ()),
+    "equal": binary(apart, np.equal, COMPARISON, ()),
+    "not_equal": binary(apart, np.not_equal, COMPARISON, ()),
     "tie_share": [
         Sample((np.array([[1.0, 2, 2], [3, 1, 1]]), np.array([2.0, 3])), {"axis": 1}, (),
                lambda x, out, axis: np.array([[0, 0.5, 0.5], [1, 0, 0]])),

@@ -96,7 +96,7 @@ def test_a_checkpoint_holds_all_that_moves():
     training.step(0.01)
     arrays, metadata = training.state()
     weights = {f"model.{name}" for name in training.model.state_dict()}
-    moments = {f"optimizer.{m}.{i}" for m in "mv" for i in range(len(weights))}
+    moments = {f"optimizer.{m}.{i}" for m in "mvt" for i in range(len(weights))}
     assert set(arrays) == weights | moments | {"optimizer.steps", "carried.0", "carried.1"}
     assert set(metadata) == {"task", "config", "vocabulary", "text", "corpus", "place"}
     assert metadata["place"] == "[0, 1]"
