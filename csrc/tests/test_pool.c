@@ -53,25 +53,36 @@ static void *caller(void *unused)
     return unused;
 }
 
-/* A product on two threads and its sum, which no thread, fork or neighbour may change. */
-static double product(void)
+/* A product on two threads and its sum, which no thread, fork or neighbour may change. Its memory is made before any
+ * fork: a child must not allocate, because another thread may have held the lock of a sanitizer's allocator. */
+enum { M = 256, K = 256 };
+struct product {
+    float *a, *out;
+    void *scratch;
+    double expected;
+};
+
+static struct product product_new(void)
 {
-    enum { M = 256, K = 256 };
-    float *a = malloc(M * K * sizeof *a);
-    float *out = malloc(M * M * sizeof *out);
-    void *scratch = malloc((size_t)mg_gemm_scratch(MG_F32, M, M, 1, K));
-    for (int i = 0; i < M * K; i++) a[i] = (float)(i % 17 - 8) / 7;
-    mg_gemm(MG_F32, M, M, 1, K, a, K, 0, 1, a, 0, 1, K, NULL, 0, 0, out, M, scratch);
+    struct product p = {malloc(M * K * sizeof(float)), malloc(M * M * sizeof(float)),
+                        malloc((size_t)mg_gemm_scratch(MG_F32, M, M, 1, K)), 0};
+    for (int i = 0; i < M * K; i++) p.a[i] = (float)(i % 17 - 8) / 7;
+    return p;
+}
+
+static double product(const struct product *p)
+{
+    mg_gemm(MG_F32, M, M, 1, K, p->a, K, 0, 1, p->a, 0, 1, K, NULL, 0, 0, p->out, M, p->scratch);
     double sum = 0;
-    for (int i = 0; i < M * M; i++) sum += out[i] * (i % 5 + 1);
-    free(a), free(out), free(scratch);
+    for (int i = 0; i < M * M; i++) sum += p->out[i] * (i % 5 + 1);
     return sum;
 }
 
 static atomic_int stop;
-static void *worker(void *expected)
+static void *worker(void *p)
 {
-    while (!atomic_load(&stop)) CHECK(product() == *(double *)expected, "a product went wrong beside a fork");
+    const struct product *mine = p;
+    while (!atomic_load(&stop)) CHECK(product(mine) == mine->expected, "a product went wrong beside a fork");
     return NULL;
 }
 
@@ -98,11 +109,13 @@ int main(void)
     caller(NULL);
     pthread_join(other, NULL);
 
+    struct product ours = product_new(), theirs = product_new();
     mg_set_threads(1);
-    double expected = product();
+    ours.expected = theirs.expected = product(&ours);
     mg_set_threads(2);
-    CHECK(product() == expected, "two threads give another product than one");
-    pthread_create(&other, NULL, worker, &expected);
+    CHECK(product(&ours) == ours.expected, "two threads give another product than one");
+    pthread_create(&other, NULL, worker, &theirs);
+    usleep(20000); /* by then it has started, which allocates too */
     /* Emulators of other machines cannot make a thread in a child of fork; there this part is left out. */
     const char *emulated = getenv("MG_TEST_EMULATED");
     const int forks = emulated && *emulated ? 0 : 30;
@@ -113,7 +126,7 @@ int main(void)
             alarm(60);
             atomic_int here = 0;
             mg_parallel(2, meet, &here); /* the child makes a worker of its own */
-            _exit(product() == expected ? 0 : 1);
+            _exit(product(&ours) == ours.expected ? 0 : 1);
         }
         int status = 0;
         waitpid(child, &status, 0);
@@ -121,6 +134,10 @@ int main(void)
     }
     atomic_store(&stop, 1);
     pthread_join(other, NULL);
+    for (int i = 0; i < 2; i++) {
+        struct product *p = i ? &ours : &theirs;
+        free(p->a), free(p->out), free(p->scratch);
+    }
     printf("parts, modes, two callers%s as promised\n", forks ? " and fork" : " (fork left out)");
     return 0;
 }
