@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -135,6 +136,40 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
+# Fresh memory costs a page fault every 4 KiB, for large results more than their computation. So the
+# memory of large results is kept when the last array on it has gone, and given to the next one.
+LARGE = 1 << 18  # bytes from which a result is such a large one
+IDLE_MOST = 1 << 28  # bytes kept at most while nobody uses them
+_idle: list[bytearray] = []  # the newest last
+_idle_lock = threading.RLock()  # an array may go, and call `_keep`, at any moment
+
+
+class _Block(np.ndarray):
+    """The memory under a large result: every view of the result keeps it alive."""
+
+
+def _empty(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """As `np.empty`, from kept memory where the result is large; begins at a cache line."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < LARGE:
+        return np.empty(shape, dtype)
+    with _idle_lock:
+        fitting = [i for i, m in enumerate(_idle) if len(m) == size + 64]
+        memory = _idle.pop(fitting[-1]) if fitting else bytearray(size + 64)
+    start = -int(ffi.cast("intptr_t", ffi.from_buffer(memory))) % 64
+    # NumPy looks through views of its own type for the owner; at a type of its own it stops.
+    block = _Block((size,), np.uint8, memory, start)
+    weakref.finalize(block, _keep, memory).atexit = False
+    return np.ndarray(shape, dtype, block)
+
+
+def _keep(memory: bytearray) -> None:
+    with _idle_lock:
+        _idle.append(memory)
+        while math.fsum(map(len, _idle)) > IDLE_MOST:
+            del _idle[0]
+
+
 def _pointer(a: np.ndarray | None):
     if a is None:
         return ffi.NULL
@@ -182,7 +217,7 @@ def _unary(name: str, x: np.ndarray) -> np.ndarray:
         return _UNARY_TWINS[name](x)
     dtype = _dtype(name, x)
     x = np.asarray(x, order="C")
-    out = np.empty(x.shape, dtype)
+    out = _empty(x.shape, dtype)
     lib.mg_unary(_CODE[dtype], _UNARY[name], x.size, ffi.from_buffer(x), ffi.from_buffer(out))
     return out
 
@@ -278,7 +313,7 @@ def _gemm(a: np.ndarray, b: np.ndarray, start: np.ndarray | None) -> np.ndarray:
     code = _CODE[dtype]
     pa, (a_row, a_k), a = _strided(a)
     pb, (b_k, b_col), b = _strided(b)
-    out = np.empty((m, n), dtype)
+    out = _empty((m, n), dtype)
     if start is None:
         ps, s_row, s_col = ffi.NULL, 0, 0
     else:
@@ -404,7 +439,7 @@ def _accumulate(a: np.ndarray | None, b: np.ndarray, out: np.ndarray | None) -> 
     pb, (b_block, b_k, b_col), b = _strided(b)
     start = out
     if out is None:
-        out = np.empty((m, n), dtype)
+        out = _empty((m, n), dtype)
     po = ffi.from_buffer(out)
     work = _scratch.pointer(lib.mg_gemm_scratch(code, m, n, blocks, k))
     lib.mg_gemm(
@@ -503,10 +538,10 @@ def _lstm_forward(xs, h0, c0, w, u, b, lengths, save: bool):
     dtype = _dtype("lstm", xs, h0, c0, w, u, b)
     (steps, n, i), hidden = xs.shape, h0.shape[1]
     xs, h0, c0, w, u, b = (np.asarray(a, order="C") for a in (xs, h0, c0, w, u, b))
-    ys = np.empty((steps, n, hidden), dtype)
+    ys = _empty((steps, n, hidden), dtype)
     h, c = np.empty((n, hidden), dtype), np.empty((n, hidden), dtype)
-    gates = np.empty((steps, n, 4 * hidden), dtype) if save else None
-    cells = np.empty((steps, n, hidden), dtype) if save else None
+    gates = _empty((steps, n, 4 * hidden), dtype) if save else None
+    cells = _empty((steps, n, hidden), dtype) if save else None
     work = _scratch.pointer(lib.mg_lstm_scratch(_CODE[dtype], steps, n, i, hidden))
     lib.mg_lstm_forward(
         _CODE[dtype], steps, n, i, hidden, *map(_pointer, (xs, w, u, b, h0, c0, lengths)),
@@ -542,7 +577,7 @@ def lstm_backward(g, u, c0, lengths, gates, cells):
         return _lstm_backward_twin(dys, dh, dc, u, c0, lengths, gates, cells)
     dtype = _dtype("lstm backward", dys, dh, dc, u, c0, gates, cells)
     dys, dh, dc, u, c0 = (np.asarray(a, order="C") for a in (dys, dh, dc, u, c0))
-    dz = np.empty((steps, n, 4 * hidden), dtype)
+    dz = _empty((steps, n, 4 * hidden), dtype)
     dh0, dc0 = np.empty((n, hidden), dtype), np.empty((n, hidden), dtype)
     work = _scratch.pointer(lib.mg_lstm_scratch(_CODE[dtype], steps, n, 1, hidden))
     lib.mg_lstm_backward(

@@ -875,3 +875,51 @@ print(right, os.waitstatus_to_exitcode(status))
 def test_a_forked_child_computes_too():
     done = python(FORK)
     assert done.stdout == "True 0\n", (done.stdout, done.stderr)
+
+
+# --- the memory of large results -----------------------------------------------------------------
+
+
+def address(a: np.ndarray) -> int:
+    return a.__array_interface__["data"][0]
+
+
+@pytest.mark.native
+def test_the_memory_of_a_large_result_is_given_to_the_next_when_its_last_view_has_gone():
+    x = np.linspace(-1, 1, kernels.LARGE // 8)
+    first = kernels.tanh(x)
+    expected, place = first.copy(), address(first)
+    assert place % 64 == 0
+    view = first[5:].reshape(-1, 1).T[0]
+    del first
+    others = [kernels.exp(x) for _ in range(3)]  # none may lie where the view still looks
+    assert np.array_equal(view, expected[5:])
+    assert place not in map(address, others)
+    del view
+    assert address(kernels.exp(x)) == place
+    small = kernels.tanh(x[:100])
+    assert small.base is None  # an ordinary array
+
+
+@pytest.mark.native
+def test_no_more_memory_is_kept_than_stated(monkeypatch):
+    monkeypatch.setattr(kernels, "_idle", [])
+    monkeypatch.setattr(kernels, "IDLE_MOST", 3 * kernels.LARGE)
+    results = [kernels.exp(np.zeros(kernels.LARGE // 8 + i)) for i in range(6)]
+    assert kernels._idle == []
+    del results
+    assert len(kernels._idle) == 2
+    assert sum(map(len, kernels._idle)) <= kernels.IDLE_MOST
+
+
+@pytest.mark.native
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=40))
+def test_living_results_never_share_memory(steps):
+    """Results come and go in any order; each keeps the bits it was born with."""
+    alive: dict[int, tuple[np.ndarray, float]] = {}
+    for number, (slot, extra) in enumerate(steps):
+        alive.pop(slot, None)
+        result = kernels.softplus(np.full(kernels.LARGE // 8 + extra, float(number)))
+        alive[slot] = result[1:], float(result[0])
+        for view, value in alive.values():
+            assert (view == value).all()
