@@ -144,10 +144,6 @@ _idle: list[bytearray] = []  # the newest last
 _idle_lock = threading.RLock()  # an array may go, and call `_keep`, at any moment
 
 
-class _Block(np.ndarray):
-    """The memory under a large result: every view of the result keeps it alive."""
-
-
 def _empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     """As `np.empty`, from kept memory where the result is large; begins at a cache line."""
     size = math.prod(shape) * dtype.itemsize
@@ -157,8 +153,7 @@ def _empty(shape: tuple[int, ...], dtype) -> np.ndarray:
         fitting = [i for i, m in enumerate(_idle) if len(m) == size + 64]
         memory = _idle.pop(fitting[-1]) if fitting else bytearray(size + 64)
     start = -int(ffi.cast("intptr_t", ffi.from_buffer(memory))) % 64
-    # NumPy looks through views of its own type for the owner; at a type of its own it stops.
-    block = _Block((size,), np.uint8, memory, start)
+    block = np.ndarray((size,), np.uint8, memory, start)  # every view of the result refers to it
     weakref.finalize(block, _keep, memory).atexit = False
     return np.ndarray(shape, dtype, block)
 
