@@ -16,7 +16,7 @@ from .errors import MinigradError, UsageError
 from .tasks import charlm
 from .train import CHECKPOINT, LOG, Run, fit, load
 
-DEFAULT_MINUTES = 1.4  # of training; with everything around it the demo ends in about two
+DEFAULT_MINUTES = 1.6  # of training; with everything around it the demo ends in about two
 
 SETTINGS = {
     "cell": "the recurrent cell",

@@ -308,7 +308,7 @@ def report(training: Training, run: Run) -> Iterator[str]:
         f"trained on {run.symbols:,} characters in {run.seconds:.0f} s "
         f"({run.symbols / max(run.seconds, 1e-9):,.0f} characters a second, {run.step} steps)"
     )
-    prompt = "def " if from_library else training.corpus.test[:20]
+    prompt = "\ndef " if from_library else training.corpus.test[:20]
     for temperature in (0.5, 1.0):
         yield f"\n--- 400 characters after {prompt!r}, temperature {temperature} ---"
         yield prompt + continue_text(training.model, training.vocabulary, prompt, 400, temperature)

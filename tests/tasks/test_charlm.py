@@ -414,7 +414,7 @@ def test_a_report_on_the_library_and_on_a_cell_without_a_fused_path():
     lines = "\n".join(report(training, Run(lr=1.0, steps=1))).split("\n")
     assert lines[0].startswith("held out (119 characters of files never trained on)")
     assert "  below none of the n-gram models: train longer" in lines
-    assert "--- 400 characters after 'def ', temperature 0.5 ---" in lines
+    assert r"--- 400 characters after '\ndef ', temperature 0.5 ---" in lines
     assert lines[-2].startswith("no fused path for gru; forward and backward of one batch (8 steps")
     assert re.fullmatch(r"  \d+\.\d ms unfolded", lines[-1])
 
