@@ -30,7 +30,8 @@ from .errors import FileError, UsageError
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.csv"
 COLUMNS = ["step", "epoch", "symbols", "seconds", "lr", "loss", "bits", "grad_norm", "valid_bits"]
-TIMED_STEPS = 20  # after so many the speed is known, and minutes become a number of steps
+WARM_STEPS = 10  # the first ones are slower, and do not count when the speed is measured
+TIMED_STEPS = 50  # after so many the speed is known, and minutes become a number of steps
 VALIDATIONS = 10  # in a run, evenly spread, the last one at its end
 SAVE_EVERY = 30.0  # seconds between checkpoints: what a crash may cost
 
@@ -62,6 +63,7 @@ class Run:
     step: int = 0
     symbols: int = 0
     seconds: float = 0.0
+    warm_seconds: float = 0.0  # what the first WARM_STEPS took
 
     def rate(self) -> float:
         """The learning rate of the next step: a linear rise, then a linear fall to zero."""
@@ -112,7 +114,8 @@ class Run:
         """How many steps fit into a run of so many minutes; None while the speed is not known."""
         if self.step < TIMED_STEPS:
             return None
-        return max(TIMED_STEPS, round(60 * minutes * self.step / self.seconds))
+        pace = (self.seconds - self.warm_seconds) / (self.step - WARM_STEPS)
+        return max(TIMED_STEPS, self.step + round((60 * minutes - self.seconds) / pace))
 
     def metadata(self) -> str:
         return json.dumps(asdict(self))
@@ -164,6 +167,8 @@ def fit(task: Task, run: Run, folder: Path, stream: TextIO | None = None) -> boo
             run.symbols += int(result["symbols"])
             now = time.perf_counter()
             run.seconds = seconds_before + now - started
+            if run.step == WARM_STEPS:
+                run.warm_seconds = run.seconds
             if run.steps is None and run.minutes is not None:
                 run.steps = bar.total = run.steps_in(run.minutes)
             valid = f"{task.validate():.6f}" if run.validates() else ""

@@ -119,9 +119,9 @@ def test_a_budget_becomes_a_number_of_steps():
     assert run.steps == 7
     run.set_budget(Toy(), minutes=2)
     assert (run.steps, run.minutes) == (None, 2)  # the speed is not known yet
-    run.step, run.seconds = 40, 10.0
+    run.step, run.seconds, run.warm_seconds = 60, 15.0, 5.0
     run.set_budget(Toy(), minutes=2)
-    assert run.steps == 480
+    assert run.steps == 60 + 5 * (120 - 15)
 
 
 @pytest.mark.parametrize("budget", [{}, {"steps": 3, "minutes": 1.0}, {"steps": 0}, {"epochs": -1},
@@ -137,23 +137,29 @@ def test_a_budget_without_meaning(budget: dict):
 
 
 @pytest.mark.parametrize(
-    ("budget", "got"), [({"steps": 39}, 39), ({"epochs": 3}, 30), ({"minutes": 0.1}, 24)]
+    ("budget", "got"), [({"steps": 59}, 59), ({"epochs": 5}, 50), ({"minutes": 0.22}, 51)]
 )
 def test_a_budget_that_lies_behind(budget: dict, got: int):
-    run = Run(1.0, steps=100, step=40, seconds=10.0)
-    with pytest.raises(UsageError, match=f"at least the 40 steps .* got {got}\n"):
+    run = Run(1.0, steps=100, step=60, seconds=15.0, warm_seconds=5.0)  # five steps a second
+    with pytest.raises(UsageError, match=f"at least the 60 steps .* got {got}\n"):
         run.set_budget(Toy(), **budget)
     assert run.steps == 100
 
 
 def test_minutes_become_steps_once_the_speed_is_known(tmp_path: Path, ticking: None):
     toy, run = Toy(), Run(lr=1.0, warmup=1)
-    run.set_budget(toy, minutes=0.5)
+    run.set_budget(toy, minutes=1.5)
     assert fit(toy, run, tmp_path)
-    assert run.steps == run.step == 30  # at a second a step
-    falling = [1 - k / 30 for k in range(TIMED_STEPS, 30)]
+    assert run.steps == run.step == 90  # at a second a step
+    falling = [1 - k / 90 for k in range(TIMED_STEPS, 90)]
     assert toy.rates == [1.0] * TIMED_STEPS + falling
     assert load(tmp_path)[2] == run  # the checkpoint keeps the number
+
+
+def test_slow_first_steps_do_not_make_a_short_run():
+    """A minute is left after 50 steps, the last 40 of them at a second each: 60 more."""
+    run = Run(1.0, step=TIMED_STEPS, warm_seconds=100.0, seconds=140.0)
+    assert run.steps_in(200 / 60) == TIMED_STEPS + 60
 
 
 def test_a_budget_that_is_over_when_the_speed_is_known(tmp_path: Path, ticking: None):
@@ -206,16 +212,16 @@ def test_resumed_equals_uninterrupted(stops: list[int], tmp_path: Path):
     assert without_clock(parts) == without_clock(whole)
 
 
-@pytest.mark.parametrize("stop", [3, TIMED_STEPS - 1, TIMED_STEPS, 25])
+@pytest.mark.parametrize("stop", [3, TIMED_STEPS - 1, TIMED_STEPS, 55])
 def test_before_minutes_are_steps_only_the_clock_differs(stop: int, tmp_path: Path, ticking: None):
     """With equal clocks an interruption changes nothing, whether or not the speed was known."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert fit(Toy(), Run(lr=0.1, minutes=0.6), whole)
-    toy, run = Toy(), Run(lr=0.1, minutes=0.6)
+    assert fit(Toy(), Run(lr=0.1, minutes=1.1), whole)
+    toy, run = Toy(), Run(lr=0.1, minutes=1.1)
     toy.at[stop] = interrupt
     assert not fit(toy, run, parts)
     toy, run = resumed(parts)
-    assert run.steps == (36 if stop >= TIMED_STEPS else None)
+    assert run.steps == (66 if stop >= TIMED_STEPS else None)
     assert fit(toy, run, parts)
     assert run == load(whole)[2]
     assert np.array_equal(load(parts)[0]["w"], load(whole)[0]["w"])
