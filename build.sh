@@ -130,7 +130,8 @@ setup() {
         build_extension --no-index --no-deps --editable .
     fi
     if ! have_extension; then
-        reason=$(sed -n -e 's/^ *//' -e '/error: /p' $log | head -n 1)
+        reason=$(sed -n -e 's/^ *//' -e '/error: /p' -e 's/^warning: .*building extension .* failed: //p' \
+            $log | head -n 1)
         echo "minigrad: no C extension, the NumPy path is in use (${reason:-no error}; log: $log)" >&2
     fi
 }
