@@ -430,3 +430,24 @@ def test_the_vocabulary_comes_from_the_training_part_alone():
     training = Training(small(), parts)
     assert training.vocabulary == Vocabulary.from_text(parts.train)
     assert set(training.valid) == set(training.test) == {0}
+
+
+@pytest.mark.native
+def test_training_has_the_same_bits_on_every_instruction_set_and_number_of_threads():
+    """Points 4 and 5 of the bit contract, from the seed to the checkpoint."""
+    before, results = (kernels.isa(), kernels.threads()), {}
+    try:
+        for isa in kernels.isas():
+            for threads in (1, 2):
+                kernels.set_isa(isa)
+                kernels.set_threads(threads)
+                training = Training(small(hidden=133, batch=32, window=16), corpus(4000))
+                for _ in range(2):  # large enough for two threads to share the work
+                    training.step(0.01)
+                results[isa, threads] = training.state()[0]
+    finally:
+        kernels.set_isa(before[0])
+        kernels.set_threads(before[1])
+    first, *others = results.values()
+    for arrays in others:
+        assert all(np.array_equal(arrays[name], first[name]) for name in first)
