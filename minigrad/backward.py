@@ -8,6 +8,7 @@ That order is part of the bit contract.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -102,6 +103,9 @@ def _nodes_behind(outputs: Iterable[Tensor], targets: set[Node] | None, expand: 
     return [n for n in reversed(oldest_first) if n in needed]
 
 
+_expanding = threading.RLock()
+
+
 def _expand(node: Node) -> tuple[Tensor, ...]:
     """Unfolds a fused node in place: its op's reference, run on the same arguments, stands for it.
 
@@ -111,20 +115,23 @@ def _expand(node: Node) -> tuple[Tensor, ...]:
     at the unfolded one's speed).
     """
     assert node.op is not None and node.op.reference is not None and node.args is not None
-    marker = Node(None, (), {}, ()).rank
-    with set_grad_enabled(True):
-        out = node.op.reference(*node.args, **node.params)
-    node.expansion = out if isinstance(out, tuple) else (out,)
-    stack = [t.node for t in node.expansion if t.node is not None]
-    made: set[Node] = set()
-    while stack:
-        inner = stack.pop()
-        if inner.rank > marker and inner not in made:
-            made.add(inner)
-            stack.extend(_sources(inner))
-    for i, inner in enumerate(sorted(made, key=lambda n: n.rank)):
-        inner.rank = node.rank - RANK_GAP + 1 + i
-    return node.expansion
+    with _expanding:  # two passes, in one thread or in two, must find the same nodes
+        if node.expansion is None:
+            marker = Node(None, (), {}, ()).rank
+            with set_grad_enabled(True):
+                out = node.op.reference(*node.args, **node.params)
+            outs = out if isinstance(out, tuple) else (out,)
+            stack = [t.node for t in outs if t.node is not None]
+            made: set[Node] = set()
+            while stack:
+                inner = stack.pop()
+                if inner.rank > marker and inner not in made:
+                    made.add(inner)
+                    stack.extend(_sources(inner))
+            for i, inner in enumerate(sorted(made, key=lambda n: n.rank)):
+                inner.rank = node.rank - RANK_GAP + 1 + i
+            node.expansion = outs
+        return node.expansion
 
 
 def pull_back(
@@ -306,9 +313,11 @@ def gradients(
         else None
         for i, o in enumerate(outputs)
     ]
-    for t in inputs:
-        if create_graph and (n := _origin(t)[0]) is not None and n.op and n.op.reference:
-            _expand(n)
+    if create_graph:
+        for node, _ in map(_origin, inputs):
+            # A graph that was used up is found out, and named, by the walk.
+            if node is not None and node.args is not None and node.op and node.op.reference:
+                _expand(node)
     places = [_origin(t) for t in inputs]
     targets = {node for node, _ in places if node is not None}
     if not targets:

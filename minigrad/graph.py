@@ -125,6 +125,7 @@ class Tensor:
         self.index = 0
         if requires_grad:
             self.requires_grad = True
+            self.node.rank = next(_rank)  # type: ignore[attr-defined]
 
     @classmethod
     def of(cls, data: np.ndarray, node: Node | None, index: int = 0) -> Tensor:
@@ -177,6 +178,7 @@ class Tensor:
                     "convert with .astype(np.float64) first",
                 )
             self.node, self.index = Node(None, (), {}, ()), 0
+            self.node.rank = -1  # it may have been used already: older than every call
 
     @property
     def grad(self) -> Tensor | None:
@@ -359,7 +361,7 @@ class Op:
             ) from error
 
         outs = tuple(np.asarray(o) for o in (out if self.multi else (out,)))
-        record = record and outs[0].dtype.kind not in "iub"  # integers have no derivative
+        record = record and all(o.dtype.kind not in "iub" for o in outs)  # no derivative there
         node = Node(self, args, params, outs, saved) if record else None
         if self.multi:
             return tuple(Tensor.of(o, node, i) for i, o in enumerate(outs))

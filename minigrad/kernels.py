@@ -5,8 +5,8 @@ when the extension is not built or `MINIGRAD_KERNELS=numpy` asks for it. The twi
 within rounding, not to the bit; they also take complex arrays, because a complex step is the
 exact oracle for a gradient.
 
-Environment, read at import: `MINIGRAD_KERNELS=c|numpy`, `MINIGRAD_ISA=avx512|avx2|neon|generic`,
-`MINIGRAD_NUM_THREADS`. A value that cannot be honoured raises.
+Environment, read at import: `MINIGRAD_KERNELS=c|numpy`; with C, `MINIGRAD_ISA=avx512|avx2|neon|
+generic` and `MINIGRAD_NUM_THREADS`. A value that cannot be honoured raises.
 
 The bit contract rests on two facts. A product's every output element is one chain
 `acc = start; for k ascending: acc = fma(a[i,k], b[k,j], acc)`, whatever the tiles, threads and
@@ -140,8 +140,18 @@ _scratch = _Scratch()
 # memory of large results is kept when the last array on it has gone, and given to the next one.
 LARGE = 1 << 18  # bytes from which a result is such a large one
 IDLE_MOST = 1 << 28  # bytes kept at most while nobody uses them
-_idle: list[bytearray] = []  # the newest last
-_idle_lock = threading.RLock()  # an array may go, and call `_keep`, at any moment
+_idle: dict[int, bytearray] = {}  # by id, the newest last
+_idle_lock = threading.RLock()  # an array may go, and call `_keep`, at any moment, here too
+
+
+def _after_fork() -> None:
+    global _idle_lock
+    _idle_lock = threading.RLock()  # another thread may have held it
+    _idle.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _empty(shape: tuple[int, ...], dtype) -> np.ndarray:
@@ -150,8 +160,10 @@ def _empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     if size < LARGE:
         return np.empty(shape, dtype)
     with _idle_lock:
-        fitting = [i for i, m in enumerate(_idle) if len(m) == size + 64]
-        memory = _idle.pop(fitting[-1]) if fitting else bytearray(size + 64)
+        fitting = [key for key, m in list(_idle.items()) if len(m) == size + 64]
+        memory = _idle.pop(fitting[-1], None) if fitting else None
+    if memory is None:
+        memory = bytearray(size + 64)
     start = -int(ffi.cast("intptr_t", ffi.from_buffer(memory))) % 64
     block = np.ndarray((size,), np.uint8, memory, start)  # every view of the result refers to it
     weakref.finalize(block, _keep, memory).atexit = False
@@ -160,9 +172,9 @@ def _empty(shape: tuple[int, ...], dtype) -> np.ndarray:
 
 def _keep(memory: bytearray) -> None:
     with _idle_lock:
-        _idle.append(memory)
-        while math.fsum(map(len, _idle)) > IDLE_MOST:
-            del _idle[0]
+        _idle[id(memory)] = memory
+        while math.fsum(map(len, list(_idle.values()))) > IDLE_MOST:
+            _idle.pop(next(iter(_idle)), None)
 
 
 def _pointer(a: np.ndarray | None):
@@ -523,7 +535,9 @@ def check_lengths(lengths, steps: int, rows: int) -> np.ndarray | None:
             + (f" from {lengths.min()} to {lengths.max()}" if lengths.size else ""),
             "pass the number of steps of each sequence",
         )
-    return np.asarray(lengths, np.int64, order="C")
+    return np.array(
+        lengths, np.int64
+    )  # the caller may use his array again before the backward pass
 
 
 def _lstm_forward(xs, h0, c0, w, u, b, lengths, save: bool):
@@ -568,6 +582,21 @@ def lstm_backward(g, u, c0, lengths, gates, cells):
     dys, dh, dc = g
     steps, n, hidden = cells.shape
     lengths = check_lengths(lengths, steps, n)
+    expected = {
+        "dys": (dys, (steps, n, hidden)),
+        "dh": (dh, (n, hidden)),
+        "dc": (dc, (n, hidden)),
+        "weight_hh": (u, (4 * hidden, hidden)),
+        "c0": (c0, (n, hidden)),
+        "gates": (gates, (steps, n, 4 * hidden)),
+    }
+    for name, (array, shape) in expected.items():
+        if array.shape != shape:
+            raise ShapeError(
+                f"lstm backward: {name}",
+                f"expected {shape} beside cells {cells.shape}, got {array.shape}",
+                "do not replace the data of a tensor between the forward and the backward pass",
+            )
     if not _in_c(u, gates):
         return _lstm_backward_twin(dys, dh, dc, u, c0, lengths, gates, cells)
     dtype = _dtype("lstm backward", dys, dh, dc, u, c0, gates, cells)

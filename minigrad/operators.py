@@ -20,6 +20,14 @@ def _power(x, exponent):
             "expected a number, got a tensor",
             "write exp(y * log(x)) for a power whose exponent has a gradient",
         )
+    if isinstance(exponent, np.generic | np.ndarray) and np.size(exponent) == 1:
+        exponent = exponent.item()  # as a Python number, which keeps the dtype of x
+    if not isinstance(exponent, int | float):
+        raise UsageError(
+            "**: the exponent",
+            f"expected a number, got {type(exponent).__name__} of shape {np.shape(exponent)}",
+            "write exp(y * log(x)) for an array of exponents",
+        )
     return ops.power(x, exponent=exponent)
 
 
@@ -41,7 +49,9 @@ def _index(index):
         return tuple(_index(i) for i in index)
     if isinstance(index, list):
         return np.asarray(index, dtype=None if index else np.int64)
-    return index.data if isinstance(index, Tensor) else index
+    index = index.data if isinstance(index, Tensor) else index
+    # A copy: the caller may change his array before the backward pass.
+    return index.copy() if isinstance(index, np.ndarray) else index
 
 
 def _reflected(op: Callable) -> Callable:

@@ -142,8 +142,23 @@ def vjp(function: Callable, *args: Any) -> tuple[Any, Callable]:
     """
     result, points, higher = _trace(function, args, range(len(args)), {})
     outputs = result if isinstance(result, tuple) else (result,)
+    if not all(isinstance(o, Tensor) for o in outputs):
+        raise GradientError(
+            "vjp: the result of the function",
+            f"expected a tensor or a tuple of them, got {[type(o).__name__ for o in outputs]}",
+            "compute with the arguments themselves; check for .detach() and .numpy()",
+        )
 
     def pull(g):
+        if isinstance(g, tuple) != isinstance(result, tuple) or (
+            isinstance(g, tuple) and len(g) != len(outputs)
+        ):
+            raise GradientError(
+                "vjp: the cotangent",
+                f"expected the form of the result, {len(outputs)} part(s), got "
+                f"{len(g) if isinstance(g, tuple) else 'one array'}",
+                "give a tuple where the function returns one, an array where it returns one",
+            )
         cotangents = g if isinstance(g, tuple) else (g,)
         again = higher or any(isinstance(c, Tensor) and c.node is not None for c in cotangents)
         found = gradients(outputs, points, cotangents, create_graph=again)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .cells import Cell, GatedCell, State, lstm_step
-from .errors import ShapeError, UsageError
+from .errors import DtypeError, ShapeError, UsageError
 from .graph import Op, Tensor, no_grad
 from .kernels import check_lengths
 from .ops import concatenate, flip_rows, stack, unstack, where
@@ -142,18 +142,18 @@ def unfold(
                 f"expected the form {expected}, got {got}",
                 "pass the state in the form that initial_state gives",
             )
-    op = fused_op(cell) if fused is True or fused == "auto" else None
-    if fused is True and op is None:
-        raise UsageError(
-            f"unfold: fused=True for {type(cell).__name__}",
-            "expected a cell with a fused path, got one that has none",
-            'pass fused=False, or "auto" to take a fused path only where there is one',
-        )
-    if fused not in (True, False, "auto"):
+    if not isinstance(fused, bool | np.bool_) and fused != "auto":
         raise UsageError(
             "unfold: fused",
             f'expected True, False or "auto", got {fused!r}',
             '"auto" takes the fused path where there is one; the bits are the same',
+        )
+    op = fused_op(cell) if fused else None
+    if fused != "auto" and fused and op is None:
+        raise UsageError(
+            f"unfold: fused=True for {type(cell).__name__}",
+            "expected a cell with a fused path, got one that has none",
+            'pass fused=False, or "auto" to take a fused path only where there is one',
         )
 
     if lengths is not None:  # whatever stands in the padding (NaN, inf) must not enter a product
@@ -195,6 +195,12 @@ def padded(rows: Sequence, lengths) -> tuple[Any, np.ndarray]:
             "expected at least one, all (T_n, I) with the same I, got "
             + str([tuple(f) if isinstance(f, list) else f for f in forms]),
             "give each sequence the same features",
+        )
+    if len({r.dtype for r in rows}) > 1:
+        raise DtypeError(
+            "unfold: a list of sequences",
+            f"expected one dtype, got {', '.join(sorted({str(r.dtype) for r in rows}))}",
+            "convert them with .astype",
         )
     steps = max(len(r) for r in rows)
     filled = [

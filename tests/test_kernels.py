@@ -903,13 +903,13 @@ def test_the_memory_of_a_large_result_is_given_to_the_next_when_its_last_view_ha
 
 @pytest.mark.native
 def test_no_more_memory_is_kept_than_stated(monkeypatch):
-    monkeypatch.setattr(kernels, "_idle", [])
+    monkeypatch.setattr(kernels, "_idle", {})
     monkeypatch.setattr(kernels, "IDLE_MOST", 3 * kernels.LARGE)
     results = [kernels.exp(np.zeros(kernels.LARGE // 8 + i)) for i in range(6)]
-    assert kernels._idle == []
+    assert not kernels._idle
     del results
     assert len(kernels._idle) == 2
-    assert sum(map(len, kernels._idle)) <= kernels.IDLE_MOST
+    assert sum(map(len, kernels._idle.values())) <= kernels.IDLE_MOST
 
 
 @pytest.mark.native
