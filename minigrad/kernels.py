@@ -493,6 +493,15 @@ def scatter_rows(index: np.ndarray, g: np.ndarray, shape: tuple[int, ...]) -> np
 # --- LSTM over a whole sequence ------------------------------------------------------------------
 
 
+def _shapes(op: str, beside: str, remedy: str, **expected: tuple[np.ndarray, tuple]) -> None:
+    """Raises `ShapeError` for the first array that has not the shape it is paired with."""
+    for name, (array, shape) in expected.items():
+        if array.shape != shape:
+            raise ShapeError(
+                f"{op}: {name}", f"expected {shape} beside {beside}, got {array.shape}", remedy
+            )
+
+
 def _lstm_check(xs, h0, c0, w, u, b, lengths):
     if xs.ndim != 3 or h0.ndim != 2:
         raise ShapeError(
@@ -501,20 +510,16 @@ def _lstm_check(xs, h0, c0, w, u, b, lengths):
             "time comes first; use batch_first=True in the layer for (N, T, I)",
         )
     (_, n, i), hidden = xs.shape, h0.shape[1]
-    expected = {
-        "h0": (h0, (n, hidden)),
-        "c0": (c0, (n, hidden)),
-        "weight_ih": (w, (4 * hidden, i)),
-        "weight_hh": (u, (4 * hidden, hidden)),
-        "bias": (b, (4 * hidden,)),
-    }
-    for name, (array, shape) in expected.items():
-        if array.shape != shape:
-            raise ShapeError(
-                f"lstm: {name}",
-                f"expected {shape} beside xs {xs.shape}, got {array.shape}",
-                "check the sizes of the cell and of its state",
-            )
+    _shapes(
+        "lstm",
+        f"xs {xs.shape}",
+        "check the sizes of the cell and of its state",
+        h0=(h0, (n, hidden)),
+        c0=(c0, (n, hidden)),
+        weight_ih=(w, (4 * hidden, i)),
+        weight_hh=(u, (4 * hidden, hidden)),
+        bias=(b, (4 * hidden,)),
+    )
     return check_lengths(lengths, xs.shape[0], n)
 
 
@@ -535,9 +540,7 @@ def check_lengths(lengths, steps: int, rows: int) -> np.ndarray | None:
             + (f" from {lengths.min()} to {lengths.max()}" if lengths.size else ""),
             "pass the number of steps of each sequence",
         )
-    return np.array(
-        lengths, np.int64
-    )  # the caller may use his array again before the backward pass
+    return np.array(lengths, np.int64)  # a copy: the caller's may change before the backward pass
 
 
 def _lstm_forward(xs, h0, c0, w, u, b, lengths, save: bool):
@@ -582,21 +585,17 @@ def lstm_backward(g, u, c0, lengths, gates, cells):
     dys, dh, dc = g
     steps, n, hidden = cells.shape
     lengths = check_lengths(lengths, steps, n)
-    expected = {
-        "dys": (dys, (steps, n, hidden)),
-        "dh": (dh, (n, hidden)),
-        "dc": (dc, (n, hidden)),
-        "weight_hh": (u, (4 * hidden, hidden)),
-        "c0": (c0, (n, hidden)),
-        "gates": (gates, (steps, n, 4 * hidden)),
-    }
-    for name, (array, shape) in expected.items():
-        if array.shape != shape:
-            raise ShapeError(
-                f"lstm backward: {name}",
-                f"expected {shape} beside cells {cells.shape}, got {array.shape}",
-                "do not replace the data of a tensor between the forward and the backward pass",
-            )
+    _shapes(
+        "lstm backward",
+        f"cells {cells.shape}",
+        "do not replace the data of a tensor between the forward and the backward pass",
+        dys=(dys, (steps, n, hidden)),
+        dh=(dh, (n, hidden)),
+        dc=(dc, (n, hidden)),
+        weight_hh=(u, (4 * hidden, hidden)),
+        c0=(c0, (n, hidden)),
+        gates=(gates, (steps, n, 4 * hidden)),
+    )
     if not _in_c(u, gates):
         return _lstm_backward_twin(dys, dh, dc, u, c0, lengths, gates, cells)
     dtype = _dtype("lstm backward", dys, dh, dc, u, c0, gates, cells)

@@ -114,6 +114,12 @@ def test_fused_takes_numpys_booleans_and_refuses_other_numbers():
             mg.unfold(cell, xs, fused=wrong)
 
 
+def test_a_list_of_sequences_of_two_dtypes_is_refused():
+    rows = [np.ones((2, 2), np.float32), np.ones((1, 2))]
+    with pytest.raises(mg.DtypeError, match=r"list of sequences\n.*got float32, float64"):
+        mg.unfold(mg.nn.LSTMCell(2, 3, rng=0), rows)
+
+
 def test_unstacking_nothing_gives_nothing():
     assert mg.unstack(leaf(np.zeros((0, 3)))) == ()
 
