@@ -298,7 +298,7 @@ class Op:
     `forward_saving(*arrays, **params) -> (output(s), saved)` runs in place of `forward` when the
     call is recorded; the rule then sees `out = (*outputs, *saved)`. An op with a `reference`, the
     same function made of other ops, needs a rule for arrays only: a pass that is recorded puts
-    the reference in its place.
+    the reference in its place. `doc` says in a line what the op is, and its gradient.
 
     >>> square = mg.Op("square", lambda x: x * x, vjps=[lambda g, out, x: 2 * g * x])
     >>> x = mg.tensor([3.0], requires_grad=True)
@@ -306,8 +306,6 @@ class Op:
     >>> x.grad
     tensor([6.])
     """
-
-    __slots__ = ("forward", "forward_saving", "multi", "name", "reference", "vjp", "vjps")
 
     def __init__(
         self,
@@ -319,6 +317,7 @@ class Op:
         multi: bool = False,
         forward_saving: Callable | None = None,
         reference: Callable | None = None,
+        doc: str | None = None,
     ):
         if (vjps is None) == (vjp is None):
             raise UsageError(
@@ -329,6 +328,7 @@ class Op:
         self.name, self.forward, self.multi = name, forward, multi
         self.vjps = tuple(vjps) if vjps is not None else None
         self.vjp, self.forward_saving, self.reference = vjp, forward_saving, reference
+        self.__doc__ = doc
 
     def __repr__(self):
         return f"<Op {self.name}>"

@@ -6,19 +6,17 @@ kernels, whichever kernels are under test. Ops that mean something else for comp
 piecewise linear; there a central difference in eighths is exact.
 """
 
-import runpy
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
+from samples import SAMPLES
 
 import minigrad as mg
 from minigrad import kernels
 from minigrad.backward import gradients
 from minigrad.graph import Node, Tensor, registry
 
-SAMPLES = runpy.run_path(str(Path(__file__).with_name("samples.py")))["SAMPLES"]
 CASES = [
     pytest.param(registry[name], sample, id=f"{name}-{i}")
     for name, samples in SAMPLES.items()
