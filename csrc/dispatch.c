@@ -98,6 +98,11 @@ int mg_set_isa(const char *name)
 
 void mg_unary(int dtype, int op, int64_t n, const void *x, void *out) { table(dtype)->unary(op, n, x, out); }
 
+void mg_rule(int dtype, int op, int64_t n, const void *g, const void *y, void *dx)
+{
+    table(dtype)->rule(op, n, g, y, dx);
+}
+
 int64_t mg_gemm_scratch(int dtype, int64_t m, int64_t n, int64_t blocks, int64_t k)
 {
     RETURN_MOST(dtype, gemm_scratch(m, n, blocks, k));

@@ -53,7 +53,7 @@ ffi.set_source(
     "minigrad._native",
     '#include "minigrad.h"\n'
     f'static const char *mg_source_hash(void) {{ return "{source_hash()}"; }}',
-    sources=[str(CSRC / name) for name in ("dispatch.c", "pool.c")]
+    sources=[str(CSRC / name) for name in ("dispatch.c", "loops.c", "pool.c")]
     + sorted(str(path) for path in (CSRC / "isa").glob("*.c")),
     depends=[str(path) for path in source_files()],
     include_dirs=[str(CSRC)],

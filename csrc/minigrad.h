@@ -35,6 +35,20 @@ int mg_threads(void);
 /* out[i] = op(x[i]) for i < n, op one of MG_EXP ... MG_SOFTPLUS. out may be x. */
 void mg_unary(int dtype, int op, int64_t n, const void *x, void *out);
 
+/* dx[i] = g[i] * op'(x[i]) for i < n, where op' is a function of y = op(x): the gradient rule in one pass.
+ *
+ *     MG_TANH: g * (1 - y*y)        MG_SIGMOID: (g*y) * (1 - y)
+ *
+ * Each operation is rounded by itself, as in the rule's text. dx may be g or y. */
+void mg_rule(int dtype, int op, int64_t n, const void *g, const void *y, void *dx);
+
+/* The two above as inner loops of NumPy ufuncs: args are the arrays, size[0] the number of elements, strides
+ * in bytes, data the op as an integer. Floating-point flags are left clear, so that NumPy never warns. */
+void mg_loop_unary_f32(char **args, const intptr_t *size, const intptr_t *strides, void *data);
+void mg_loop_unary_f64(char **args, const intptr_t *size, const intptr_t *strides, void *data);
+void mg_loop_rule_f32(char **args, const intptr_t *size, const intptr_t *strides, void *data);
+void mg_loop_rule_f64(char **args, const intptr_t *size, const intptr_t *strides, void *data);
+
 /* out[i][j] for i < m, j < n is one chain of FMAs:
  *
  *     acc = start ? start[i*start_row + j*start_col] : 0

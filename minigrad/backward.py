@@ -8,6 +8,7 @@ That order is part of the bit contract.
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import GradientError, GraphFreedError, ShapeError
-from .graph import RANK_GAP, Node, Op, Tensor, register, registry, set_grad_enabled
+from .graph import RANK_GAP, Leaf, Node, Op, Tensor, register, registry, set_grad_enabled
 
 # An identity marks the place where a function being differentiated begins (see `transforms.py`).
 identity = register(Op("identity", lambda x: x, vjps=[lambda g, out, x: g]))
@@ -48,12 +49,17 @@ def total(contributions: list) -> Any:
             plain.append(c)
     plain.extend(kind.total(group) for kind, group in deferred.items())
     result = plain[0]
-    for c in plain[1:]:
-        result = result + c
+    for i, c in enumerate(plain[1:]):
+        if i and isinstance(result, np.ndarray) and result.shape:
+            result += c  # the sum is ours alone
+        else:
+            result = result + c
     return result
 
 
-# --- the walk ------------------------------------------------------------------------------------
+# --- which nodes, in which order ------------------------------------------------------------------
+
+Place = Node | tuple[Node, int]  # where cotangents arrive: a node, or one output of several
 
 
 def _origin(t: Tensor) -> tuple[Node | None, int]:
@@ -65,15 +71,27 @@ def _origin(t: Tensor) -> tuple[Node | None, int]:
     return node, index
 
 
-def _sources(node: Node) -> Iterable[Node]:
+def _place(t: Tensor) -> Place | None:
+    """Where the cotangent of a tensor is collected; None for a constant."""
+    node, index = _origin(t)
+    return (node, index) if node is not None and node.op is not None and node.op.multi else node
+
+
+def _sources(node: Node) -> list[Node]:
     """The nodes that this one was computed from."""
+    found = []
     for a in node.args or ():
-        if isinstance(a, Tensor) and (source := _origin(a)[0]) is not None:
-            yield source
+        if isinstance(a, Tensor):
+            source = a.node
+            if source is not None and source.expansion is not None:
+                source = _origin(a)[0]
+            if source is not None:
+                found.append(source)
+    return found
 
 
 def _nodes_behind(outputs: Iterable[Tensor], targets: set[Node] | None, expand: bool) -> list[Node]:
-    """The nodes on a path from `outputs` to a target, newest first (no targets: to any leaf)."""
+    """The nodes on a path from `outputs` to a target, oldest first (no targets: to any leaf)."""
     # Nothing made before the oldest target can depend on it, so the search need not go there.
     floor = min((n.rank for n in targets), default=0) if targets is not None else -1
     stack = [node for t in outputs if (node := _origin(t)[0]) is not None]
@@ -83,24 +101,33 @@ def _nodes_behind(outputs: Iterable[Tensor], targets: set[Node] | None, expand: 
         if node in seen:
             continue
         if node.args is None:
-            raise GraphFreedError(
-                f"backward: through {node.op.name}, whose graph is gone",  # type: ignore[union-attr]
-                "expected a graph that no earlier backward pass has used up",
-                "run the forward pass again, or pass retain_graph=True to the first backward",
-            )
+            raise _freed(node)
         if expand and node.op is not None and node.op.reference is not None:
             stack.extend(n for t in _expand(node) if (n := _origin(t)[0]) is not None)
             continue
         seen.add(node)
-        stack.extend(source for source in _sources(node) if source.rank >= floor)
+        for source in _sources(node):
+            if source not in seen and source.rank >= floor:
+                stack.append(source)
+    oldest_first = sorted(seen, key=_rank)
     if targets is None:
-        return sorted(seen, key=lambda n: n.rank, reverse=True)
-    needed = set()
-    oldest_first = sorted(seen, key=lambda n: n.rank)
+        return oldest_first
+    needed: set[Node] = set()
     for node in oldest_first:
-        if node in targets or any(source in needed for source in _sources(node)):
+        if node in targets or not needed.isdisjoint(_sources(node)):
             needed.add(node)
-    return [n for n in reversed(oldest_first) if n in needed]
+    return [n for n in oldest_first if n in needed]
+
+
+_rank = operator.attrgetter("rank")
+
+
+def _freed(node: Node) -> GraphFreedError:
+    return GraphFreedError(
+        f"backward: through {node.op.name}, whose graph is gone",  # type: ignore[union-attr]
+        "expected a graph that no earlier backward pass has used up",
+        "run the forward pass again, or pass retain_graph=True to the first backward",
+    )
 
 
 _expanding = threading.RLock()
@@ -117,7 +144,8 @@ def _expand(node: Node) -> tuple[Tensor, ...]:
     assert node.op is not None and node.op.reference is not None and node.args is not None
     with _expanding:  # two passes, in one thread or in two, must find the same nodes
         if node.expansion is None:
-            marker = Node(None, (), {}, ()).rank
+            _check_unchanged(node)
+            marker = Leaf().rank
             with set_grad_enabled(True):
                 out = node.op.reference(*node.args, **node.params)
             outs = out if isinstance(out, tuple) else (out,)
@@ -128,10 +156,13 @@ def _expand(node: Node) -> tuple[Tensor, ...]:
                 if inner.rank > marker and inner not in made:
                     made.add(inner)
                     stack.extend(_sources(inner))
-            for i, inner in enumerate(sorted(made, key=lambda n: n.rank)):
+            for i, inner in enumerate(sorted(made, key=_rank)):
                 inner.rank = node.rank - RANK_GAP + 1 + i
             node.expansion = outs
         return node.expansion
+
+
+# --- the walk ------------------------------------------------------------------------------------
 
 
 def pull_back(
@@ -140,83 +171,130 @@ def pull_back(
     targets: set[Node] | None = None,
     create_graph: bool = False,
     retain_graph: bool = True,
-) -> dict[Node, list[list]]:
+) -> dict[Place, list]:
     """Contributions to the cotangent of each target (or each leaf), in order of arrival.
 
-    The result maps a node to one list for each of its outputs. With `create_graph` the rules are
-    fed tensors and what they compute is recorded; otherwise they are fed plain arrays.
+    With `create_graph` the rules are fed tensors and what they compute is recorded; otherwise
+    they are fed plain arrays.
     """
     order = _nodes_behind(outputs, targets, expand=create_graph)
-    wanted = set(order)
-    pending: dict[Node, list[list]] = {}
-
-    def send(node: Node, index: int, contribution) -> None:
-        lists = pending.get(node)
-        if lists is None:
-            lists = pending[node] = [[] for _ in range(max(1, len(node.outs)))]
-        lists[index].append(contribution)
-
+    wanted = None if targets is None else set(order)  # None: every node leads to a leaf
+    pending: dict[Place, list] = {}
     for tensor, g in zip(outputs, cotangents, strict=True):
-        source, index = _origin(tensor)
-        if source is not None and source in wanted:
-            send(source, index, g)
+        place = _place(tensor)
+        if place is not None and (wanted is None or _origin(tensor)[0] in wanted):
+            pending.setdefault(place, []).append(g)
 
-    found: dict[Node, list[list]] = {}
+    found: dict[Place, list] = {}
     with set_grad_enabled(create_graph):
-        for node in order:
-            lists = pending.pop(node, None)
-            if lists is None:
-                continue
-            if node.op is None or (targets is not None and node in targets):
-                found[node] = lists
-                if not any(source in wanted for source in _sources(node)):
+        while order:
+            node = order.pop()
+            op = node.op
+            if op is None or (targets is not None and node in targets):
+                for place in [node] if op is None or not op.multi else _places(node):
+                    if place in pending:
+                        found[place] = pending[place]
+                if op is None or not any(source in wanted for source in _sources(node)):  # type: ignore[operator]
                     continue
-            _visit(node, lists, wanted, send, create_graph)
+            if op.multi:
+                lists = [pending.pop(place, None) for place in _places(node)]
+                if any(lists):
+                    _visit(node, lists, wanted, pending, create_graph)
+            else:
+                contributions = pending.pop(node, None)
+                if contributions is not None:
+                    _visit(node, [contributions], wanted, pending, create_graph)
             if not retain_graph:
-                node.args, node.params = None, {}
+                node.args, node.values, node.params = None, (), {}
                 node.outs = node.saved = ()
     return found
 
 
-def _visit(node: Node, lists: list[list], wanted: set[Node], send: Callable, lift: bool) -> None:
+def _places(node: Node) -> list[Place]:
+    return [(node, i) for i in range(len(node.outs))]
+
+
+def _visit(node: Node, lists: list, wanted: set[Node] | None, pending: dict, lift: bool) -> None:
     """Calls the node's rule and sends the contributions on to the arguments that want them."""
-    op, args, params, outs = node.op, node.args, node.params, node.outs
+    op, args, params = node.op, node.args, node.params
+    values: Any = node.values
+    out: Any = node.outs
     assert op is not None and args is not None
-    needs = [isinstance(a, Tensor) and _origin(a)[0] in wanted for a in args]
-    values: tuple
-    out: Any
     if lift:
-        values, out = args, tuple(Tensor.of(o, node, i) for i, o in enumerate(outs))
-    else:
-        values, out = tuple(a.data if isinstance(a, Tensor) else a for a in args), outs
+        _check_unchanged(node)
+        values, out = args, tuple([Tensor.of(o, node, i) for i, o in enumerate(out)])
     g: Any
     if op.multi:  # a missing cotangent is zero
-        g = tuple(total(c) if c else _zeros(o, lift) for c, o in zip(lists, outs, strict=True))
+        g = tuple([total(c) if c else _zeros(o, lift) for c, o in zip(lists, node.outs, strict=True)])
     else:
-        g, out = total(lists[0]), out[0]
+        (contributions,) = lists
+        g = contributions[0] if len(contributions) == 1 else None
+        if g is None or isinstance(g, Deferred):
+            g = total(contributions)
+        out = out[0]
     if node.saved:
         out = (*(out if op.multi else (out,)), *node.saved)
 
-    if op.vjps is not None:
-        for i, rule in enumerate(op.vjps):
-            if rule is not None and i < len(needs) and needs[i]:
-                _send_one(args[i], rule(g, out, *values, **params), send)
+    needs = []
+    for a in args:
+        source = a.node if isinstance(a, Tensor) else None
+        if source is not None:
+            if source.expansion is not None:
+                source = _origin(a)[0]
+            if wanted is not None and source not in wanted:
+                source = None
+            elif type(source) is Leaf and source.written > node.rank:
+                raise _overwritten(node, a)
+        needs.append(source)
+
+    rules = op.vjps if lift else op.array_vjps
+    if rules is not None:
+        for i, rule in enumerate(rules):
+            if rule is not None and i < len(needs) and needs[i] is not None:
+                c = rule(g, out, *values, **params) if params else rule(g, out, *values)
+                _send(c, args[i], values[i], needs[i], pending)
     else:
-        for a, need, c in zip(args, needs, op.vjp(needs, g, out, *values, **params), strict=True):  # type: ignore[misc]
-            if need and c is not None:
-                _send_one(a, c, send)
+        wants = [source is not None for source in needs]
+        cs = op.vjp(wants, g, out, *values, **params)  # type: ignore[misc]
+        for a, value, source, c in zip(args, values, needs, cs, strict=True):
+            if source is not None and c is not None:
+                _send(c, a, value, source, pending)
 
 
-def _send_one(arg: Tensor, contribution, send: Callable) -> None:
+def _send(contribution, arg: Tensor, value, source: Node, pending: dict) -> None:
     """Sends one contribution, or a list of them, summed over the axes that were broadcast."""
     if isinstance(contribution, list):
         for c in contribution:
-            _send_one(arg, c, send)
+            _send(c, arg, value, source, pending)
         return
-    if not isinstance(contribution, Deferred) and np.shape(contribution) != arg.shape:
-        contribution = registry["sum_to"](contribution, shape=arg.shape)
-    node, index = _origin(arg)
-    send(node, index, contribution)
+    if not isinstance(contribution, Deferred) and contribution.shape != value.shape:
+        contribution = registry["sum_to"](contribution, shape=value.shape)
+    place = _place(arg) if source.op is not None and source.op.multi else source
+    arrived = pending.get(place)
+    if arrived is None:
+        pending[place] = [contribution]
+    else:
+        arrived.append(contribution)
+
+
+def _overwritten(node: Node, arg: Tensor) -> GradientError:
+    return GradientError(
+        f"backward: through {node.op.name}, an argument of which was written to",  # type: ignore[union-attr]
+        f"expected the array {arg.shape} {arg.dtype} of the forward pass, "
+        "got one changed in place since (an optimiser's step, load_state_dict)",
+        "run the forward pass again, or call backward before the change",
+    )
+
+
+def _check_unchanged(node: Node) -> None:
+    """A recorded pass reads the tensors again: their arrays must be those of the forward pass."""
+    for i, (a, value) in enumerate(zip(node.args or (), node.values, strict=True)):
+        if isinstance(a, Tensor) and a.data is not value:
+            raise GradientError(
+                f"backward: through {node.op.name}, argument {i}",  # type: ignore[union-attr]
+                "expected the array of the forward pass, got a tensor whose .data was replaced",
+                "run the forward pass again, or pass create_graph=True before the change",
+            )
 
 
 def _zeros(like: np.ndarray, lift: bool):
@@ -291,9 +369,11 @@ def backward(
     keep = create_graph if retain_graph is None else retain_graph
     found = pull_back([output], [g], None, create_graph, keep)
     with set_grad_enabled(create_graph):
-        for leaf, (contributions,) in found.items():
+        for leaf, contributions in found.items():
+            assert isinstance(leaf, Leaf)
             g = _own(contributions)
-            g = g if isinstance(g, Tensor) else Tensor(g)
+            g = g if isinstance(g, Tensor) else Tensor.of(g, None)
+            leaf.passes += 1
             leaf.grad = g if leaf.grad is None else leaf.grad + g  # type: ignore[operator]
 
 
@@ -318,11 +398,10 @@ def gradients(
             # A graph that was used up is found out, and named, by the walk.
             if node is not None and node.args is not None and node.op and node.op.reference:
                 _expand(node)
-    places = [_origin(t) for t in inputs]
-    targets = {node for node, _ in places if node is not None}
+    targets = {node for t in inputs if (node := _origin(t)[0]) is not None}
     if not targets:
         return [None] * len(inputs)
     found = pull_back(outputs, seeds, targets, create_graph)
     with set_grad_enabled(create_graph):
-        arrived = [found[n][i] if n is not None and n in found else [] for n, i in places]
+        arrived = [found.get(place) if (place := _place(t)) else None for t in inputs]
         return [_own(contributions) if contributions else None for contributions in arrived]

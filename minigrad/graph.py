@@ -82,28 +82,50 @@ def no_grad() -> set_grad_enabled:
 
 
 class Node:
-    """One recorded call: `outs = op.forward(*args, **params)`; a leaf has no op and no arguments.
+    """One recorded call: `outs = op.forward(*values, **params)`.
 
-    `rank` grows with every creation, so a node's arguments always have smaller ranks: sorting by
-    rank is a topological order. `args` is None once a backward pass has used the node up. `saved`
-    are arrays that the op's rule wants besides its outputs. `expansion` are the tensors that
-    stand for the outputs of a fused node once it has been unfolded in place.
+    `args` are the arguments as they were given, tensors among them; `values` are their arrays and
+    numbers, as they were at the time. `rank` grows with every creation, so a node's arguments
+    always have smaller ranks: sorting by rank is a topological order. `args` is None once a
+    backward pass has used the node up. `saved` are arrays that the op's rule wants besides its
+    outputs. `expansion` are the tensors that stand for the outputs of a fused node once it has
+    been unfolded in place. `hooks` are what `Tensor.register_hook` was given, by output. `where`
+    is the node's provenance, set by `mg.debug()` alone.
     """
 
     __slots__ = (
-        "__weakref__", "args", "expansion", "grad", "op", "outs", "params", "rank", "saved",
+        "__weakref__", "args", "expansion", "hooks", "op", "outs", "params", "rank", "saved",
+        "values", "where",
     )  # fmt: skip
 
-    def __init__(
-        self, op: Op | None, args: tuple | None, params: dict, outs: tuple, saved: tuple = ()
-    ):
-        self.op, self.args, self.params, self.outs, self.saved = op, args, params, outs, saved
+    def __init__(self, op: Op | None, args, values, params: dict, outs: tuple, saved: tuple = ()):
+        self.op, self.args, self.values, self.params = op, args, values, params
+        self.outs, self.saved = outs, saved
         self.rank = next(_rank)
         self.expansion: tuple[Tensor, ...] | None = None
-        self.grad: Tensor | None = None  # leaves only
+        self.hooks: dict[int, list[Callable]] | None = None
 
     def __repr__(self):
         return f"<Node {self.op.name if self.op else 'leaf'} rank {self.rank}>"
+
+
+class Leaf(Node):
+    """The node of a tensor that no call computed: it has no op, and keeps what arrives.
+
+    `grad` accumulates over backward passes. `written` is the rank at which the tensor's array was
+    last changed in place: a call recorded before may no longer be differentiated.
+    """
+
+    __slots__ = ("grad", "passes", "written")
+
+    def __init__(self):
+        super().__init__(None, (), (), {}, ())
+        self.grad: Tensor | None = None
+        self.passes = 0  # backward passes since `grad` was last set
+        self.written = -1
+
+
+_new = object.__new__
 
 
 class Tensor:
@@ -127,10 +149,10 @@ class Tensor:
             self.requires_grad = True
             self.node.rank = next(_rank)  # type: ignore[attr-defined]
 
-    @classmethod
-    def of(cls, data: np.ndarray, node: Node | None, index: int = 0) -> Tensor:
+    @staticmethod
+    def of(data: np.ndarray, node: Node | None, index: int = 0) -> Tensor:
         """The tensor that is output `index` of `node`."""
-        t = Tensor.__new__(Tensor)
+        t: Tensor = _new(Tensor)
         t.data, t.node, t.index = data, node, index
         return t
 
@@ -177,17 +199,18 @@ class Tensor:
                     f"expected float32 or float64, got {self.data.dtype}",
                     "convert with .astype(np.float64) first",
                 )
-            self.node, self.index = Node(None, (), {}, ()), 0
+            self.node, self.index = Leaf(), 0
             self.node.rank = -1  # it may have been used already: older than every call
 
     @property
     def grad(self) -> Tensor | None:
         """The gradient accumulated by `backward()`: leaves only, None until there is one."""
-        return self.node.grad if self.node is not None else None
+        return self.node.grad if isinstance(self.node, Leaf) else None
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        if self.node is None or self.node.op is not None:
+        leaf = self.node
+        if not isinstance(leaf, Leaf):
             if value is None:
                 return
             raise GradientError(
@@ -203,7 +226,7 @@ class Tensor:
                     f"expected {self.dtype} {self.shape}, got {value.dtype} {value.shape}",
                     "a gradient has the shape and dtype of its tensor",
                 )
-        self.node.grad = value
+        leaf.grad, leaf.passes = value, 0
 
     def detach(self) -> Tensor:
         """The same array as a constant, cut from the graph (memory is shared)."""
@@ -279,6 +302,8 @@ def tensor(data, dtype=None, requires_grad: bool = False) -> Tensor:
 
 registry: dict[str, Op] = {}
 
+observers: dict[int, Any] = {}  # by thread: what `mg.debug()` looks on with
+
 
 class Op:
     """A function of arrays together with its vector-Jacobian products (VJPs).
@@ -298,7 +323,8 @@ class Op:
     `forward_saving(*arrays, **params) -> (output(s), saved)` runs in place of `forward` when the
     call is recorded; the rule then sees `out = (*outputs, *saved)`. An op with a `reference`, the
     same function made of other ops, needs a rule for arrays only: a pass that is recorded puts
-    the reference in its place. `doc` says in a line what the op is, and its gradient.
+    the reference in its place. `array_vjps` are quicker rules for arrays, one for each of `vjps`,
+    that give the same bits; the text of `vjps` is their meaning. `doc` says in a line what the op is, and its gradient.
 
     >>> square = mg.Op("square", lambda x: x * x, vjps=[lambda g, out, x: 2 * g * x])
     >>> x = mg.tensor([3.0], requires_grad=True)
@@ -317,6 +343,7 @@ class Op:
         multi: bool = False,
         forward_saving: Callable | None = None,
         reference: Callable | None = None,
+        array_vjps: Sequence[Callable | None] | None = None,
         doc: str | None = None,
     ):
         if (vjps is None) == (vjp is None):
@@ -328,6 +355,9 @@ class Op:
         self.name, self.forward, self.multi = name, forward, multi
         self.vjps = tuple(vjps) if vjps is not None else None
         self.vjp, self.forward_saving, self.reference = vjp, forward_saving, reference
+        self.array_vjps = tuple(array_vjps) if array_vjps is not None else self.vjps
+        # Whether an argument has no rule: then a call has to look at which ones need a gradient.
+        self.constant_in = self.vjps is not None and None in self.vjps
         self.__doc__ = doc
 
     def __repr__(self):
@@ -335,51 +365,92 @@ class Op:
 
     def __call__(self, *args, **params) -> Any:
         """Arrays in, arrays out, nothing recorded; with a tensor among them, tensors out."""
+        values: Any = []
+        dtype, tensors, record = None, False, False
         for a in args:
             if isinstance(a, Tensor):
+                tensors = True
+                if a.node is not None:
+                    record = True
+                a = a.data
+            if type(a) is np.ndarray:
+                if a.dtype is not dtype:
+                    if dtype is not None or a.dtype not in FLOATS:
+                        dtype = None
+                        break
+                    dtype = a.dtype
+            elif type(a) is not float and type(a) is not int:
+                dtype = None
                 break
-        else:
+            values.append(a)
+        if dtype is None:  # anything but arrays of one float dtype, and numbers
+            if not tensors and not any(isinstance(a, Tensor) for a in args):
+                return self.forward(*args, **params)
+            args, values, dtype, record = self._arguments(args)
+        elif not tensors:
             return self.forward(*args, **params)
-
-        args, values, record = self._arguments(args)
+        elif record and self.constant_in:
+            record = self._depends(args)
         record = record and _mode.recording
 
         saved: tuple = ()
         try:
             if record and self.forward_saving is not None:
                 out, saved = self.forward_saving(*values, **params)
-            else:
+            elif params:
                 out = self.forward(*values, **params)
+            else:
+                out = self.forward(*values)
         except (ValueError, IndexError) as error:
-            if isinstance(error, MinigradError):
-                raise
-            shapes = ", ".join(str(np.shape(v)) for v in values)
-            raise ShapeError(
-                f"{self.name}: arguments that do not fit together",
-                f"got shapes {shapes}: {error}",
-                "check the shapes; reshape or transpose one side",
-            ) from error
+            raise self._misfit(values, error) from error
 
-        outs = tuple(np.asarray(o) for o in (out if self.multi else (out,)))
-        record = record and all(o.dtype.kind not in "iub" for o in outs)  # no derivative there
-        node = Node(self, args, params, outs, saved) if record else None
         if self.multi:
-            return tuple(Tensor.of(o, node, i) for i, o in enumerate(outs))
-        return Tensor.of(outs[0], node)
+            outs = tuple([np.asarray(o) for o in out])
+            record = record and all(o.dtype.kind not in "iub" for o in outs)  # no derivative there
+        else:
+            if type(out) is not np.ndarray:
+                out = np.asarray(out)
+            if record and out.dtype is not dtype:
+                record = out.dtype.kind not in "iub"
+            outs = (out,)
+        node = Node(self, args, values, params, outs, saved) if record else None
+        if observers and (observer := observers.get(threading.get_ident())) is not None:
+            observer.called(self, args, values, outs, node)
+        if self.multi:
+            return tuple([Tensor.of(o, node, i) for i, o in enumerate(outs)])
+        return Tensor.of(out, node)
 
-    def _arguments(self, args: tuple) -> tuple[tuple, list, bool]:
-        """The arguments to remember, their values, and whether one of them needs a gradient.
+    def _depends(self, args: tuple) -> bool:
+        """Whether an argument that has a rule needs a gradient."""
+        if self.vjps is None:
+            return any(isinstance(a, Tensor) and a.node is not None for a in args)
+        return any(
+            isinstance(a, Tensor) and a.node is not None and rule is not None
+            for a, rule in zip(args, self.vjps, strict=False)
+        )
+
+    def _misfit(self, values, error: Exception) -> Exception:
+        """NumPy's complaint about the arguments, in three lines."""
+        if isinstance(error, MinigradError):
+            return error
+        shapes = ", ".join(str(np.shape(v)) for v in values)
+        return ShapeError(
+            f"{self.name}: arguments that do not fit together",
+            f"got shapes {shapes}: {error}",
+            "check the shapes; reshape or transpose one side",
+        )
+
+    def _arguments(self, args: tuple) -> tuple[tuple, list, Any, bool]:
+        """What `__call__` finds out about its arguments, for the less common kinds of them.
 
         One float dtype rules a call: two of them raise, integer arrays are converted, and Python
         numbers (and `np.float64` scalars, which are Python floats) adapt as in NumPy.
         """
         kept: list[Any] = []
         values: list[Any] = []
-        dtype, record = None, False
+        dtype = None
         for i, a in enumerate(args):
             if isinstance(a, Tensor):
-                if a.node is not None and (self.vjps is None or any(self.vjps[i : i + 1])):
-                    record = True
                 value: Any = a.data
             elif isinstance(a, float | int):
                 value = a = float(a) if isinstance(a, np.floating) else a
@@ -388,7 +459,7 @@ class Op:
             if isinstance(value, np.ndarray) and value.dtype.kind == "f":
                 if dtype is None:
                     dtype = value.dtype
-                elif value.dtype is not dtype and value.dtype != dtype:
+                elif value.dtype != dtype:
                     raise DtypeError(
                         f"{self.name}: argument {i}",
                         f"expected {dtype} like the arguments before it, got {value.dtype}",
@@ -400,7 +471,7 @@ class Op:
             for i, value in enumerate(values):
                 if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
                     kept[i] = values[i] = value.astype(dtype)
-        return tuple(kept), values, record
+        return tuple(kept), values, dtype, self._depends(tuple(kept))
 
 
 def register(op: Op) -> Op:

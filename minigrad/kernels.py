@@ -15,6 +15,8 @@ vectors; and one exp, log, tanh, sigmoid, softplus serves the node path and the 
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import math
 import os
 import threading
@@ -125,12 +127,12 @@ if lib is not None:
 class _Scratch(threading.local):
     """Working memory for kernels, which never allocate: grows, is reused, one for each thread."""
 
-    buffer = np.empty(0, np.uint8)
+    size, start = -1, None
 
     def pointer(self, size: int):
-        if self.buffer.size < size:
-            self.buffer = np.empty(size, np.uint8)
-        return ffi.from_buffer(self.buffer)
+        if self.size < size:
+            self.size, self.start = size, ffi.from_buffer(np.empty(size, np.uint8))
+        return self.start  # keeps its array alive
 
 
 _scratch = _Scratch()
@@ -198,7 +200,18 @@ def _dtype(name: str, *arrays: np.ndarray | None) -> np.dtype:
 
 def _in_c(*arrays) -> bool:
     """Whether the C kernels take this call: the twins serve complex arrays."""
-    return lib is not None and not any(a is not None and a.dtype.kind == "c" for a in arrays)
+    if lib is None:
+        return False
+    for a in arrays:  # noqa: SIM110: any() would cost as much as a small kernel
+        if a is not None and a.dtype.kind == "c":
+            return False
+    return True
+
+
+def _plain(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether both have one dtype that the C kernels take: the quick look before the fast path."""
+    dtype = a.dtype
+    return lib is not None and dtype is b.dtype and dtype.char in "fd"
 
 
 def _strided(a: np.ndarray):
@@ -216,42 +229,6 @@ def _strided(a: np.ndarray):
 
 
 # --- elementwise ---------------------------------------------------------------------------------
-
-
-def _unary(name: str, x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x)
-    if not _in_c(x):
-        return _UNARY_TWINS[name](x)
-    dtype = _dtype(name, x)
-    x = np.asarray(x, order="C")
-    out = _empty(x.shape, dtype)
-    lib.mg_unary(_CODE[dtype], _UNARY[name], x.size, ffi.from_buffer(x), ffi.from_buffer(out))
-    return out
-
-
-def exp(x):
-    """e^x, at most 2 ulp off."""
-    return _unary("exp", x)
-
-
-def log(x):
-    """Natural logarithm, at most 2 ulp off; -inf at 0, NaN below."""
-    return _unary("log", x)
-
-
-def tanh(x):
-    """Hyperbolic tangent, at most 2 ulp off; odd to the bit."""
-    return _unary("tanh", x)
-
-
-def sigmoid(x):
-    """1 / (1 + e^-x), at most 2 ulp off."""
-    return _unary("sigmoid", x)
-
-
-def softplus(x):
-    """log(1 + e^x), at most 2 ulp off."""
-    return _unary("softplus", x)
 
 
 def _sigmoid_twin(x):
@@ -273,13 +250,91 @@ def _exp_twin(x):
         return np.exp(x)
 
 
-_UNARY_TWINS: dict[str, Callable] = {
+_TWINS: dict[str, Callable] = {
     "exp": _exp_twin,
     "log": _log_twin,
     "tanh": np.tanh,
     "sigmoid": _sigmoid_twin,
     "softplus": _softplus_twin,
 }
+
+
+def _ufunc(name: str, inputs: int, loop: str, code: int) -> Callable:
+    """A NumPy ufunc that runs our loops: NumPy's own allocation and broadcasting, our bits.
+
+    A call costs a quarter of one through cffi, and strided arguments need no copy. NumPy offers
+    the maker in its C interface, a capsule that every extension built on NumPy loads by this name.
+    """
+    from numpy._core._multiarray_umath import _UFUNC_API  # type: ignore[attr-defined]
+
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    from_functions = (ctypes.c_void_p * 2).from_address(pointer(_UFUNC_API, None))[1]
+    text, number = ctypes.c_char_p, ctypes.c_int
+    make = ctypes.PYFUNCTYPE(
+        *(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
+        *(number, number, number, number, text, text, number),
+    )(from_functions)
+    loops = [ffi.addressof(lib, f"{loop}_{end}") for end in ("f32", "f64")]
+    functions = (ctypes.c_void_p * 2)(*(int(ffi.cast("intptr_t", f)) for f in loops))
+    data = (ctypes.c_void_p * 2)(code, code)
+    types = ctypes.create_string_buffer(
+        bytes(dtype.num for dtype in _CODE for _ in range(inputs + 1))
+    )
+    label = name.encode()
+    _alive.append((functions, data, types, label))  # NumPy keeps the addresses only
+    at = ctypes.addressof
+    return make(at(functions), at(data), at(types), 2, inputs, 1, -1, label, b"", 0)
+
+
+_alive: list = []
+
+
+def _elementwise(name: str, doc: str) -> Callable:
+    """The door to one elementwise function of the kernels' own."""
+    code, twin = _UNARY[name], _TWINS[name]
+    fast: Any = None if lib is None else _ufunc(name, 1, "mg_loop_unary", code)
+
+    def door(x):
+        if type(x) is not np.ndarray:
+            x = np.asarray(x)
+        if lib is None or x.dtype.char not in "fd":
+            if lib is None or x.dtype.kind == "c":
+                return twin(x)
+            if x.dtype.kind in "iub":
+                return door(x.astype(np.float64))
+            _dtype(name, x)
+        if x.nbytes < LARGE:
+            return fast(x)
+        return fast(x, _empty(x.shape, x.dtype))
+
+    door.__name__ = door.__qualname__ = name
+    door.__doc__ = doc
+    return door
+
+
+exp = _elementwise("exp", "e^x, at most 2 ulp off.")
+log = _elementwise("log", "Natural logarithm, at most 2 ulp off; -inf at 0, NaN below.")
+tanh = _elementwise("tanh", "Hyperbolic tangent, at most 2 ulp off; odd to the bit.")
+sigmoid = _elementwise("sigmoid", "1 / (1 + e^-x), at most 2 ulp off.")
+softplus = _elementwise("softplus", "log(1 + e^x), at most 2 ulp off.")
+
+
+def _tanh_rule(g, y):
+    return g * (1 - y * y)
+
+
+def _sigmoid_rule(g, y):
+    return g * y * (1 - y)
+
+
+# The rules of tanh and sigmoid, g and y -> g * dy/dx, for float arrays: one call where the text of
+# the rule needs three, with the same bits.
+tanh_rule: Callable = _tanh_rule
+sigmoid_rule: Callable = _sigmoid_rule
+if lib is not None:
+    tanh_rule = _ufunc("tanh_rule", 2, "mg_loop_rule", _UNARY["tanh"])
+    sigmoid_rule = _ufunc("sigmoid_rule", 2, "mg_loop_rule", _UNARY["sigmoid"])
 
 
 # --- reductions ----------------------------------------------------------------------------------
@@ -313,30 +368,53 @@ def row_sums(*arrays: np.ndarray) -> np.ndarray:
 # --- products ------------------------------------------------------------------------------------
 
 
-def _gemm(a: np.ndarray, b: np.ndarray, start: np.ndarray | None) -> np.ndarray:
-    """a (M, K) times b (K, N), each chain begun at start: None, (N,) or (M, N)."""
-    (m, k), n = a.shape, b.shape[1]
-    dtype = _dtype("matrix product", a, b, start)
+def _gemm(a: np.ndarray, b: np.ndarray, start: np.ndarray | None, transposed=False) -> np.ndarray:
+    """a (M, K) times b (K, N), each chain begun at start: None, (N,) or (M, N).
+
+    With `transposed`, b is given as (N, K): a view the other way round would cost as much as a
+    small product. All have one dtype, which the caller has checked.
+    """
+    m, k = a.shape
+    n = b.shape[0] if transposed else b.shape[1]
+    dtype = a.dtype
     code = _CODE[dtype]
-    pa, (a_row, a_k), a = _strided(a)
-    pb, (b_k, b_col), b = _strided(b)
-    out = _empty((m, n), dtype)
+    if a.flags.c_contiguous:
+        pa, a_row, a_k = ffi.from_buffer(a), k, 1
+    else:
+        pa, (a_row, a_k), a = _strided(a)
+    if b.flags.c_contiguous:
+        pb = ffi.from_buffer(b)
+        b_k, b_col = (1, k) if transposed else (n, 1)
+    else:
+        pb, (b_k, b_col), b = _strided(b.T if transposed else b)
+    out = np.empty((m, n), dtype) if m * n < LARGE >> 3 else _empty((m, n), dtype)
     if start is None:
         ps, s_row, s_col = ffi.NULL, 0, 0
     else:
-        start = np.asarray(start, order="C")
+        if not start.flags.c_contiguous:
+            start = np.asarray(start, order="C")
         ps, s_row, s_col = ffi.from_buffer(start), (n if start.ndim == 2 else 0), 1
-    work = _scratch.pointer(lib.mg_gemm_scratch(code, m, n, 1, k))
     lib.mg_gemm(
         code, m, n, 1, k, pa, a_row, 0, a_k, pb, 0, b_k, b_col,
-        ps, s_row, s_col, ffi.from_buffer(out), n, work,
+        ps, s_row, s_col, ffi.from_buffer(out), n, _gemm_scratch(code, m, n, 1, k),
     )  # fmt: skip
     return out
+
+
+@functools.lru_cache(4096)
+def _gemm_bytes(code: int, m: int, n: int, blocks: int, k: int) -> int:
+    return lib.mg_gemm_scratch(code, m, n, blocks, k)
+
+
+def _gemm_scratch(code: int, m: int, n: int, blocks: int, k: int):
+    return _scratch.pointer(_gemm_bytes(code, m, n, blocks, k))
 
 
 def matmul(a, b):
     """Matrix product with NumPy's rules for 1-D and stacked arguments; chains start at 0."""
     a, b = np.asarray(a), np.asarray(b)
+    if _plain(a, b) and a.ndim == 2 == b.ndim and a.shape[1] == b.shape[0]:
+        return _gemm(a, b, None)
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ShapeError(
             "matmul: the inner sizes of its arguments",
@@ -345,6 +423,7 @@ def matmul(a, b):
         )
     if not _in_c(a, b):
         return np.matmul(a, b)
+    dtype = _dtype("matmul", a, b)
     rows = a[None] if a.ndim == 1 else a
     columns = b[:, None] if b.ndim == 1 else b
     if columns.ndim == 2:
@@ -352,7 +431,7 @@ def matmul(a, b):
         out = out.reshape(*rows.shape[:-1], columns.shape[-1])
     else:
         stack = np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
-        out = np.empty((*stack, rows.shape[-2], columns.shape[-1]), _dtype("matmul", a, b))
+        out = np.empty((*stack, rows.shape[-2], columns.shape[-1]), dtype)
         rows = np.broadcast_to(rows, (*stack, *rows.shape[-2:]))
         columns = np.broadcast_to(columns, (*stack, *columns.shape[-2:]))
         for index in np.ndindex(stack):
@@ -365,6 +444,10 @@ def matmul(a, b):
 def affine(x, weight, start):
     """x (..., K) times weight (N, K) transposed, each chain begun at start, (N,) or (..., N)."""
     x, weight, start = np.asarray(x), np.asarray(weight), np.asarray(start)
+    if _plain(x, weight) and start.dtype is x.dtype and x.ndim == 2 == weight.ndim:  # most often
+        (m, k), (n, width) = x.shape, weight.shape
+        if k == width and (start.shape == (n,) or start.shape == (m, n)):
+            return _gemm(x, weight, start, transposed=True)
     shape = (*x.shape[:-1], weight.shape[0])
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ShapeError(
@@ -380,9 +463,10 @@ def affine(x, weight, start):
         )
     if not _in_c(x, weight, start):
         return np.matmul(x, weight.T) + start
+    _dtype("affine", x, weight, start)
     if start.ndim > 1:
         start = _rows(start)
-    return _gemm(_rows(x), weight.T, start).reshape(shape)
+    return _gemm(_rows(x), weight, start, transposed=True).reshape(shape)
 
 
 def products(*pairs):
@@ -448,7 +532,7 @@ def _accumulate(a: np.ndarray | None, b: np.ndarray, out: np.ndarray | None) -> 
     if out is None:
         out = _empty((m, n), dtype)
     po = ffi.from_buffer(out)
-    work = _scratch.pointer(lib.mg_gemm_scratch(code, m, n, blocks, k))
+    work = _gemm_scratch(code, m, n, blocks, k)
     lib.mg_gemm(
         code, m, n, blocks, k, pa, a_row, a_block, a_k, pb, b_block, b_k, b_col,
         ffi.NULL if start is None else po, n, 1, po, n, work,

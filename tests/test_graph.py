@@ -8,7 +8,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.backward import gradients
-from minigrad.graph import Node, Tensor, register, registry
+from minigrad.graph import Leaf, Tensor, register, registry
 
 # --- tensors -------------------------------------------------------------------------------------
 
@@ -365,5 +365,5 @@ def test_a_long_chain_needs_no_recursion():
 
 
 def test_ranks_grow():
-    nodes = [Node(None, (), {}, ()) for _ in range(3)]
+    nodes = [Leaf() for _ in range(3)]
     assert nodes[0].rank < nodes[1].rank < nodes[2].rank

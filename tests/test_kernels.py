@@ -727,15 +727,15 @@ def test_lengths_of_no_rows_may_be_an_empty_list():
 @native
 def test_mixed_and_unsupported_dtypes_are_refused():
     f32, f64 = np.ones((2, 2), np.float32), np.ones((2, 2))
-    expected = ["matrix product: argument 1", "expected float32, got float64"]
+    expected = ["matmul: argument 1", "expected float32, got float64"]
     assert message(DtypeError, kernels.matmul, f32, f64) == expected
-    assert message(DtypeError, kernels.affine, f32, f64, f32) == expected
-    assert message(DtypeError, kernels.affine, f32, f32, f64[0])[0] == "matrix product: argument 2"
+    assert message(DtypeError, kernels.affine, f32, f64, f32)[0] == "affine: argument 1"
+    assert message(DtypeError, kernels.affine, f32, f32, f64[0])[0] == "affine: argument 2"
     assert message(DtypeError, kernels.exp, np.ones(2, np.float16)) == [
         "exp: argument 0",
         "expected float32 or float64, got float16",
     ]
-    message(DtypeError, kernels.tanh, np.ones(2, np.int64))
+    assert kernels.tanh(np.ones(2, np.int64)).tolist() == kernels.tanh(np.ones(2)).tolist()
     message(DtypeError, kernels.matmul, np.ones((2, 2), int), np.ones((2, 2), int))
     args = lstm_arguments(np.random.default_rng(0), 2, 2, 2, 2)
     for i in range(1, 6):

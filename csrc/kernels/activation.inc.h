@@ -150,3 +150,25 @@ static void MG_NAME(unary)(int op, int64_t n, const void *x, void *out)
     case MG_SOFTPLUS: MG_NAME(map)(v_softplus, n, x, out); break;
     }
 }
+
+/* The gradient rules of two functions, in terms of the result y. */
+MG_INLINE VEC MG_NAME(tanh_rule)(VEC g, VEC y) { return v_mul(g, v_sub(v_set1(1), v_mul(y, y))); }
+MG_INLINE VEC MG_NAME(sigmoid_rule)(VEC g, VEC y) { return v_mul(v_mul(g, y), v_sub(v_set1(1), y)); }
+
+MG_INLINE void MG_NAME(map2)(VEC (*f)(VEC, VEC), int64_t n, const REAL *g, const REAL *y, REAL *dx)
+{
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        v_store(dx + i, f(v_load(g + i), v_load(y + i)));
+    int rest = (int)(n - i);
+    if (rest > 0)
+        v_store_n(dx + i, f(v_load_n(g + i, rest), v_load_n(y + i, rest)), rest);
+}
+
+static void MG_NAME(rule)(int op, int64_t n, const void *g, const void *y, void *dx)
+{
+    switch (op) {
+    case MG_TANH: MG_NAME(map2)(MG_NAME(tanh_rule), n, g, y, dx); break;
+    case MG_SIGMOID: MG_NAME(map2)(MG_NAME(sigmoid_rule), n, g, y, dx); break;
+    }
+}

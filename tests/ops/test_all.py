@@ -15,7 +15,7 @@ from samples import SAMPLES
 import minigrad as mg
 from minigrad import kernels
 from minigrad.backward import gradients
-from minigrad.graph import Node, Tensor, registry
+from minigrad.graph import Leaf, Tensor, registry
 
 CASES = [
     pytest.param(registry[name], sample, id=f"{name}-{i}")
@@ -54,7 +54,7 @@ def is_float(a):
 
 def leaf(a):
     """A tensor to differentiate at, complex or not, sharing the memory of the array."""
-    return Tensor.of(a, Node(None, (), {}, ()))
+    return Tensor.of(a, Leaf())
 
 
 def integers(seed, arrays):
