@@ -16,7 +16,20 @@ from typing import Any
 import numpy as np
 
 from .errors import GradientError, GraphFreedError, ShapeError
-from .graph import RANK_GAP, Leaf, Node, Op, Tensor, register, registry, set_grad_enabled
+from .graph import (
+    RANK_LEVEL,
+    Fused,
+    Leaf,
+    Node,
+    Op,
+    Place,
+    Tensor,
+    hooks,
+    observers,
+    register,
+    registry,
+    set_grad_enabled,
+)
 
 # An identity marks the place where a function being differentiated begins (see `transforms.py`).
 identity = register(Op("identity", lambda x: x, vjps=[lambda g, out, x: g]))
@@ -38,8 +51,9 @@ class Deferred:
 
 def total(contributions: list) -> Any:
     """The sum of contributions: arrays in order of arrival, then each kind of deferred ones."""
-    if len(contributions) == 1 and not isinstance(contributions[0], Deferred):
-        return contributions[0]
+    if len(contributions) == 1:
+        (only,) = contributions
+        return type(only).total(contributions) if isinstance(only, Deferred) else only
     plain: list[Any] = []
     deferred: dict[type[Deferred], list] = {}
     for c in contributions:
@@ -59,78 +73,136 @@ def total(contributions: list) -> Any:
 
 # --- which nodes, in which order ------------------------------------------------------------------
 
-Place = Node | tuple[Node, int]  # where cotangents arrive: a node, or one output of several
+
+def origin(source: Place | None) -> Place | None:
+    """A place in the graph; of an output of an expanded node, the place that it became."""
+    while source is not None:
+        node, index = source if type(source) is tuple else (source, 0)
+        if node.expansion is None:
+            break
+        source = node.expansion[index].source
+    return source
 
 
-def _origin(t: Tensor) -> tuple[Node | None, int]:
-    """The node that a tensor is an output of, and which; of an expanded node, what it became."""
-    node, index = t.node, t.index
-    while node is not None and node.expansion is not None:
-        t = node.expansion[index]
-        node, index = t.node, t.index
-    return node, index
-
-
-def _place(t: Tensor) -> Place | None:
-    """Where the cotangent of a tensor is collected; None for a constant."""
-    node, index = _origin(t)
-    return (node, index) if node is not None and node.op is not None and node.op.multi else node
+def _node(source: Place) -> Node:
+    return source[0] if type(source) is tuple else source
 
 
 def _sources(node: Node) -> list[Node]:
     """The nodes that this one was computed from."""
     found = []
-    for a in node.args or ():
-        if isinstance(a, Tensor):
-            source = a.node
-            if source is not None and source.expansion is not None:
-                source = _origin(a)[0]
-            if source is not None:
-                found.append(source)
+    for source in node.sources or ():
+        if source is not None:
+            n = source[0] if type(source) is tuple else source
+            if n.expansion is not None:
+                source = origin(source)
+                if source is None:
+                    continue
+                n = _node(source)
+            found.append(n)
     return found
-
-
-def _nodes_behind(outputs: Iterable[Tensor], targets: set[Node] | None, expand: bool) -> list[Node]:
-    """The nodes on a path from `outputs` to a target, oldest first (no targets: to any leaf)."""
-    # Nothing made before the oldest target can depend on it, so the search need not go there.
-    floor = min((n.rank for n in targets), default=0) if targets is not None else -1
-    stack = [node for t in outputs if (node := _origin(t)[0]) is not None]
-    seen: set[Node] = set()
-    while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        if node.args is None:
-            raise _freed(node)
-        if expand and node.op is not None and node.op.reference is not None:
-            stack.extend(n for t in _expand(node) if (n := _origin(t)[0]) is not None)
-            continue
-        seen.add(node)
-        for source in _sources(node):
-            if source not in seen and source.rank >= floor:
-                stack.append(source)
-    oldest_first = sorted(seen, key=_rank)
-    if targets is None:
-        return oldest_first
-    needed: set[Node] = set()
-    for node in oldest_first:
-        if node in targets or not needed.isdisjoint(_sources(node)):
-            needed.add(node)
-    return [n for n in oldest_first if n in needed]
 
 
 _rank = operator.attrgetter("rank")
 
 
+def _nodes_behind(
+    places: Iterable[Place], targets: set[Node] | None, expand: bool
+) -> tuple[list[Node], bool]:
+    """The nodes on a path from `places` to a target, oldest first (no targets: to any leaf).
+
+    And whether any of them stands in for an expanded one, whose name others still use.
+    """
+    # Nothing made before the oldest target can depend on it, so the search need not go there.
+    floor = min((n.rank for n in targets), default=0) if targets is not None else -1
+    stack = [_node(p) for p in places]
+    seen: set[Node] = set()
+    expanded = False
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        if node.sources is None:
+            raise _freed(node)
+        if expand and node.op is not None and node.op.reference is not None:
+            stack.extend(_node(p) for t in _expand(node) if (p := origin(t.source)) is not None)
+            continue
+        seen.add(node)
+        for source in node.sources:
+            if source is not None:
+                n = source[0] if type(source) is tuple else source
+                if n.expansion is not None:
+                    expanded = True
+                    if (source := origin(source)) is None:
+                        continue
+                    n = _node(source)
+                if n not in seen and n.rank >= floor:
+                    stack.append(n)
+    oldest_first = sorted(seen, key=_rank)
+    _check_written(oldest_first)
+    if targets is None:
+        return oldest_first, expanded
+    needed: set[Node] = set()
+    for node in oldest_first:
+        if node in targets or not needed.isdisjoint(_sources(node)):
+            needed.add(node)
+    return [n for n in oldest_first if n in needed], expanded
+
+
 def _freed(node: Node) -> GraphFreedError:
     return GraphFreedError(
-        f"backward: through {node.op.name}, whose graph is gone",  # type: ignore[union-attr]
+        f"backward: through {described(node)}, whose graph is gone",
         "expected a graph that no earlier backward pass has used up",
-        "run the forward pass again, or pass retain_graph=True to the first backward",
+        "run the forward pass again, or pass retain_graph=True to the first backward; "
+        "for a state carried on from an earlier piece of a sequence: mg.detach_state(state)",
     )
 
 
+def _check_written(oldest_first: list[Node]) -> None:
+    """Raises if an array was changed in place after a call that backward is to go through."""
+    written = max((n.written for n in oldest_first if isinstance(n, Leaf)), default=-1)
+    oldest_call = next((n.rank for n in oldest_first if n.op is not None), written)
+    if written <= oldest_call:  # as good as always
+        return
+    for node in oldest_first:
+        for i, source in enumerate(node.sources or ()):
+            if isinstance(source, Leaf) and source.written > node.rank:
+                value = node.values[i]
+                raise GradientError(
+                    f"backward: through {described(node)}, argument {i}",
+                    f"expected the array {value.dtype} {value.shape} of the forward pass, "
+                    "got one that was written to since",
+                    "call backward before the step of the optimiser, or run forward again",
+                )
+
+
+def described(node: Node) -> str:
+    """The name of a node's op, and where it was called if `mg.debug()` was on."""
+    where = getattr(node, "where", None)
+    name = node.op.name if node.op is not None else "leaf"
+    return f"{name} ({where})" if where else name
+
+
+# --- fused nodes unfolded --------------------------------------------------------------------------
+
 _expanding = threading.RLock()
+
+
+def _unfolded(node: Node) -> tuple[tuple[Tensor, ...], list[Node]]:
+    """A fused node's outputs computed by its op's reference, and the nodes made, oldest first."""
+    assert node.op is not None and node.op.reference is not None and node.args is not None
+    marker = Leaf().rank
+    with set_grad_enabled(True):
+        out = node.op.reference(*node.args, **node.params)
+    outs = out if isinstance(out, tuple) else (out,)
+    stack = [t.node for t in outs if t.node is not None]
+    made: set[Node] = set()
+    while stack:
+        inner = stack.pop()
+        if inner.rank > marker and inner not in made:
+            made.add(inner)
+            stack.extend(_sources(inner))
+    return outs, sorted(made, key=_rank)
 
 
 def _expand(node: Node) -> tuple[Tensor, ...]:
@@ -141,23 +213,14 @@ def _expand(node: Node) -> tuple[Tensor, ...]:
     in its place: from here on the graph *is* the unfolded one, to any order and to the bit (and
     at the unfolded one's speed).
     """
-    assert node.op is not None and node.op.reference is not None and node.args is not None
     with _expanding:  # two passes, in one thread or in two, must find the same nodes
         if node.expansion is None:
-            _check_unchanged(node)
-            marker = Leaf().rank
-            with set_grad_enabled(True):
-                out = node.op.reference(*node.args, **node.params)
-            outs = out if isinstance(out, tuple) else (out,)
-            stack = [t.node for t in outs if t.node is not None]
-            made: set[Node] = set()
-            while stack:
-                inner = stack.pop()
-                if inner.rank > marker and inner not in made:
-                    made.add(inner)
-                    stack.extend(_sources(inner))
-            for i, inner in enumerate(sorted(made, key=_rank)):
-                inner.rank = node.rank - RANK_GAP + 1 + i
+            outs, made = _unfolded(node)
+            gap = RANK_LEVEL  # what is expanded within an expansion finds a smaller gap
+            while node.rank % (gap * RANK_LEVEL) == 0 and gap < RANK_LEVEL**2:
+                gap *= RANK_LEVEL
+            for i, inner in enumerate(made):
+                inner.rank = node.rank - gap + (i + 1) * (gap // RANK_LEVEL)
             node.expansion = outs
         return node.expansion
 
@@ -177,124 +240,181 @@ def pull_back(
     With `create_graph` the rules are fed tensors and what they compute is recorded; otherwise
     they are fed plain arrays.
     """
-    order = _nodes_behind(outputs, targets, expand=create_graph)
+    places = [origin(t.source) for t in outputs]
+    found_places = [p for p in places if p is not None]
+    order, expanded = _nodes_behind(found_places, targets, expand=create_graph)
     wanted = None if targets is None else set(order)  # None: every node leads to a leaf
     pending: dict[Place, list] = {}
-    for tensor, g in zip(outputs, cotangents, strict=True):
-        place = _place(tensor)
-        if place is not None and (wanted is None or _origin(tensor)[0] in wanted):
+    for place, g in zip((origin(t.source) for t in outputs), cotangents, strict=True):
+        if place is not None and (wanted is None or _node(place) in wanted):
             pending.setdefault(place, []).append(g)
 
     found: dict[Place, list] = {}
+    hooked = len(hooks) > 0
+    plain = not (create_graph or observers or expanded)
     with set_grad_enabled(create_graph):
         while order:
             node = order.pop()
             op = node.op
+            if hooked:
+                _run_hooks(node, pending)
             if op is None or (targets is not None and node in targets):
-                for place in [node] if op is None or not op.multi else _places(node):
+                for place in _places(node):
                     if place in pending:
                         found[place] = pending[place]
                 if op is None or not any(source in wanted for source in _sources(node)):  # type: ignore[operator]
                     continue
             if op.multi:
                 lists = [pending.pop(place, None) for place in _places(node)]
-                if any(lists):
-                    _visit(node, lists, wanted, pending, create_graph)
+                if not any(lists):
+                    continue
             else:
                 contributions = pending.pop(node, None)
-                if contributions is not None:
-                    _visit(node, [contributions], wanted, pending, create_graph)
+                if contributions is None:
+                    continue
+                lists = (contributions,)
+            if op.vjp is None and op.vjps is None:  # a reference alone: unfolded for now
+                order.extend(_entered(node, lists, wanted, pending))
+            elif plain and op.vjps is not None and not (op.multi or op.fused or node.params):
+                _visit_plain(node, contributions, wanted, pending)
+            else:
+                _visit(node, lists, wanted, pending, create_graph)
             if not retain_graph:
-                node.args, node.values, node.params = None, (), {}
-                node.outs = node.saved = ()
+                node.sources = None
+                node.values = node.outs = ()
+                if type(node) is Fused:
+                    node.saved = ()
     return found
 
 
+def _visit_plain(node: Node, contributions: list, wanted: set[Node] | None, pending: dict) -> None:
+    """What `_visit` does, for the most common kind of op and of pass: one output, plain arrays."""
+    g = contributions[0]
+    if len(contributions) > 1 or type(g) is not np.ndarray:
+        g = total(contributions)
+    values, out, i = node.values, node.outs[0], 0
+    rules = node.op.array_vjps  # type: ignore[union-attr]
+    for source in node.sources:
+        if source is not None and (wanted is None or _wants(source, wanted)):
+            c = rules[i](g, out, *values)  # type: ignore[index]
+            if type(c) is not np.ndarray or c.shape != values[i].shape:
+                _send(c, source, values[i], pending)
+            elif source in pending:
+                pending[source].append(c)
+            else:
+                pending[source] = [c]
+        i += 1
+
+
 def _places(node: Node) -> list[Place]:
+    if node.op is None or not node.op.multi:
+        return [node]
     return [(node, i) for i in range(len(node.outs))]
 
 
 def _visit(node: Node, lists: list, wanted: set[Node] | None, pending: dict, lift: bool) -> None:
-    """Calls the node's rule and sends the contributions on to the arguments that want them."""
-    op, args, params = node.op, node.args, node.params
+    """Calls the node's rule and sends the contributions on to the sources that want them."""
+    op, sources, params = node.op, node.sources, node.params
+    assert op is not None
     values: Any = node.values
     out: Any = node.outs
-    assert op is not None and args is not None
     if lift:
-        _check_unchanged(node)
-        values, out = args, tuple([Tensor.of(o, node, i) for i, o in enumerate(out)])
+        values, out = node.args, tuple([Tensor.of(o, node, i) for i, o in enumerate(out)])
     g: Any
     if op.multi:  # a missing cotangent is zero
-        g = tuple([total(c) if c else _zeros(o, lift) for c, o in zip(lists, node.outs, strict=True)])
+        g = tuple([total(c) if c else _zeros(o, lift) for c, o in zip(lists, node.outs)])  # noqa: B905
     else:
-        (contributions,) = lists
-        g = contributions[0] if len(contributions) == 1 else None
-        if g is None or isinstance(g, Deferred):
-            g = total(contributions)
-        out = out[0]
+        g, out = total(lists[0]), out[0]
     if node.saved:
         out = (*(out if op.multi else (out,)), *node.saved)
 
-    needs = []
-    for a in args:
-        source = a.node if isinstance(a, Tensor) else None
-        if source is not None:
-            if source.expansion is not None:
-                source = _origin(a)[0]
-            if wanted is not None and source not in wanted:
-                source = None
-            elif type(source) is Leaf and source.written > node.rank:
-                raise _overwritten(node, a)
-        needs.append(source)
-
     rules = op.vjps if lift else op.array_vjps
     if rules is not None:
-        for i, rule in enumerate(rules):
-            if rule is not None and i < len(needs) and needs[i] is not None:
+        for rule, source, value in zip(rules, sources, values):  # noqa: B905: trailing rules may lack
+            if source is not None and rule is not None:
+                if wanted is not None and not _wants(source, wanted):
+                    continue
                 c = rule(g, out, *values, **params) if params else rule(g, out, *values)
-                _send(c, args[i], values[i], needs[i], pending)
+                _send(c, source, value, pending)
     else:
-        wants = [source is not None for source in needs]
-        cs = op.vjp(wants, g, out, *values, **params)  # type: ignore[misc]
-        for a, value, source, c in zip(args, values, needs, cs, strict=True):
-            if source is not None and c is not None:
-                _send(c, a, value, source, pending)
+        needs = [s is not None and (wanted is None or _wants(s, wanted)) for s in sources]
+        cs = op.vjp(needs, g, out, *values, **params)  # type: ignore[misc]
+        for need, source, value, c in zip(needs, sources, values, cs, strict=True):
+            if need and c is not None:
+                _send(c, source, value, pending)
+    if observers and (observer := observers.get(threading.get_ident())) is not None:
+        observer.visited(node, g)
 
 
-def _send(contribution, arg: Tensor, value, source: Node, pending: dict) -> None:
+def _wants(source: Place, wanted: set[Node]) -> bool:
+    place = origin(source)
+    return place is not None and _node(place) in wanted
+
+
+def _send(contribution, source: Place, value, pending: dict) -> None:
     """Sends one contribution, or a list of them, summed over the axes that were broadcast."""
-    if isinstance(contribution, list):
+    if isinstance(contribution, Deferred):
+        pass
+    elif isinstance(contribution, list):
         for c in contribution:
-            _send(c, arg, value, source, pending)
+            _send(c, source, value, pending)
         return
-    if not isinstance(contribution, Deferred) and contribution.shape != value.shape:
+    elif contribution.shape != value.shape:
         contribution = registry["sum_to"](contribution, shape=value.shape)
-    place = _place(arg) if source.op is not None and source.op.multi else source
-    arrived = pending.get(place)
+    if (source[0] if type(source) is tuple else source).expansion is not None:
+        source = origin(source)  # type: ignore[assignment]
+    arrived = pending.get(source)
     if arrived is None:
-        pending[place] = [contribution]
+        pending[source] = [contribution]
     else:
         arrived.append(contribution)
 
 
-def _overwritten(node: Node, arg: Tensor) -> GradientError:
-    return GradientError(
-        f"backward: through {node.op.name}, an argument of which was written to",  # type: ignore[union-attr]
-        f"expected the array {arg.shape} {arg.dtype} of the forward pass, "
-        "got one changed in place since (an optimiser's step, load_state_dict)",
-        "run the forward pass again, or call backward before the change",
-    )
-
-
-def _check_unchanged(node: Node) -> None:
-    """A recorded pass reads the tensors again: their arrays must be those of the forward pass."""
-    for i, (a, value) in enumerate(zip(node.args or (), node.values, strict=True)):
-        if isinstance(a, Tensor) and a.data is not value:
+def _entered(node: Node, lists: list, wanted: set[Node] | None, pending: dict) -> list[Node]:
+    """The nodes that stand for one without rules, made for this pass alone (see `checkpoint`)."""
+    outs, made = _unfolded(node)
+    for i, (out, first) in enumerate(zip(outs, node.outs, strict=True)):
+        if not np.array_equal(out.data, first, equal_nan=True):
             raise GradientError(
-                f"backward: through {node.op.name}, argument {i}",  # type: ignore[union-attr]
-                "expected the array of the forward pass, got a tensor whose .data was replaced",
-                "run the forward pass again, or pass create_graph=True before the change",
+                f"backward: {described(node)} computed again, output {i}",
+                "expected the values of the forward pass, got others",
+                "draw random numbers outside of the function, and change nothing that it reads",
             )
+    if wanted is not None:
+        for inner in made:
+            if not wanted.isdisjoint(_sources(inner)):
+                wanted.add(inner)
+        made = [inner for inner in made if inner in wanted]
+    for out, contributions in zip(outs, lists, strict=True):
+        if (
+            contributions
+            and out.source is not None
+            and (wanted is None or _node(out.source) in wanted)
+        ):
+            pending.setdefault(origin(out.source), []).extend(contributions)
+    return made
+
+
+def _run_hooks(node: Node, pending: dict) -> None:
+    """Shows the complete cotangents of a node to its hooks, which may put others in their place."""
+    for place in _places(node):
+        index = place[1] if type(place) is tuple else 0
+        for hook in hooks.get(node, {}).get(index, ()):
+            if place not in pending:
+                break
+            g = total(pending[place])
+            g = g if isinstance(g, Tensor) else Tensor(g)
+            new = hook(g)
+            if new is not None:
+                new = new if isinstance(new, Tensor) else Tensor(new)
+                if new.shape != g.shape or new.dtype != g.dtype:
+                    raise ShapeError(
+                        f"hook: its result for {described(node)}",
+                        f"expected {g.dtype} {g.shape}, got {new.dtype} {new.shape}",
+                        "return a cotangent like the one that was given, or None",
+                    )
+                g = new
+            pending[place] = [g if g.source is not None else g.data]
 
 
 def _zeros(like: np.ndarray, lift: bool):
@@ -307,7 +427,7 @@ def _zeros(like: np.ndarray, lift: bool):
 
 def _seed(output: Tensor, gradient) -> Any:
     """The cotangent to start from: `gradient`, or one for an output with one element."""
-    if output.node is None:
+    if output.source is None:
         raise GradientError(
             "backward: from a tensor that depends on nothing that needs a gradient",
             "expected requires_grad=True somewhere behind it",
@@ -336,7 +456,7 @@ def _own(contributions: list) -> Any:
     g = total(contributions)
     if len(contributions) > 1 or isinstance(contributions[0], Deferred):
         return g
-    return Tensor.of(np.array(g.data), g.node, g.index) if isinstance(g, Tensor) else np.array(g)
+    return Tensor.at(np.array(g.data), g.source) if isinstance(g, Tensor) else np.array(g)
 
 
 def _lift(g, create_graph: bool):
@@ -389,19 +509,19 @@ def gradients(
     """
     seeds = [
         _lift(_seed(o, None if cotangents is None else cotangents[i]), create_graph)
-        if o.node is not None
+        if o.source is not None
         else None
         for i, o in enumerate(outputs)
     ]
     if create_graph:
-        for node, _ in map(_origin, inputs):
+        for node in (_node(p) for t in inputs if (p := origin(t.source)) is not None):
             # A graph that was used up is found out, and named, by the walk.
-            if node is not None and node.args is not None and node.op and node.op.reference:
+            if node.sources is not None and node.op is not None and node.op.reference is not None:
                 _expand(node)
-    targets = {node for t in inputs if (node := _origin(t)[0]) is not None}
+    targets = {_node(p) for t in inputs if (p := origin(t.source)) is not None}
     if not targets:
         return [None] * len(inputs)
     found = pull_back(outputs, seeds, targets, create_graph)
     with set_grad_enabled(create_graph):
-        arrived = [found.get(place) if (place := _place(t)) else None for t in inputs]
+        arrived = [found.get(origin(t.source)) for t in inputs]  # type: ignore[arg-type]
         return [_own(contributions) if contributions else None for contributions in arrived]

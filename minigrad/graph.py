@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,9 +22,10 @@ from .errors import DtypeError, GradientError, MinigradError, ShapeError, UsageE
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
-# Ranks lie far apart, so that a fused node can be unfolded in place (see `backward.py`).
-RANK_GAP = 1 << 32
-_rank = itertools.count(0, RANK_GAP)
+# Ranks lie far apart, so that a fused node can be unfolded in place, and what it unfolds to once
+# more (see `backward.py`).
+RANK_LEVEL = 1 << 32
+_rank = itertools.count(0, RANK_LEVEL**2)
 
 
 # --- the recording switch ------------------------------------------------------------------------
@@ -84,29 +86,48 @@ def no_grad() -> set_grad_enabled:
 class Node:
     """One recorded call: `outs = op.forward(*values, **params)`.
 
-    `args` are the arguments as they were given, tensors among them; `values` are their arrays and
-    numbers, as they were at the time. `rank` grows with every creation, so a node's arguments
-    always have smaller ranks: sorting by rank is a topological order. `args` is None once a
-    backward pass has used the node up. `saved` are arrays that the op's rule wants besides its
-    outputs. `expansion` are the tensors that stand for the outputs of a fused node once it has
-    been unfolded in place. `hooks` are what `Tensor.register_hook` was given, by output. `where`
-    is the node's provenance, set by `mg.debug()` alone.
+    `values` are the arrays and numbers that the op was called with; `sources` says for each where
+    it came from: a node, or `(node, index)` for one of several outputs, or None for a constant.
+    `rank` grows with every creation, so a node's sources always have smaller ranks: sorting by
+    rank is a topological order. `sources` is None once a backward pass has used the node up.
+    `saved` are arrays that the op's rule wants besides its outputs. `expansion` are the tensors
+    that stand for the outputs of a fused node once it has been unfolded in place. `where` is the
+    node's provenance, set by `mg.debug()` alone.
     """
 
-    __slots__ = (
-        "__weakref__", "args", "expansion", "hooks", "op", "outs", "params", "rank", "saved",
-        "values", "where",
-    )  # fmt: skip
+    __slots__ = ("__weakref__", "op", "outs", "params", "rank", "sources", "values", "where")
 
-    def __init__(self, op: Op | None, args, values, params: dict, outs: tuple, saved: tuple = ()):
-        self.op, self.args, self.values, self.params = op, args, values, params
-        self.outs, self.saved = outs, saved
-        self.rank = next(_rank)
-        self.expansion: tuple[Tensor, ...] | None = None
-        self.hooks: dict[int, list[Callable]] | None = None
+    # Few nodes have these: see `Fused`. The others shall cost as little as they can.
+    expansion: tuple[Tensor, ...] | None = None
+    saved: tuple = ()
+
+    def __init__(self, op: Op | None, sources, values, params: dict, outs: tuple):
+        self.op, self.sources, self.values, self.params = op, sources, values, params
+        self.outs, self.rank = outs, next(_rank)
+
+    @property
+    def args(self) -> tuple | None:
+        """The arguments, tensors where there is a gradient; None once the node is used up."""
+        if self.sources is None:
+            return None
+        pairs = zip(self.values, self.sources, strict=True)
+        return tuple([v if s is None else Tensor.at(v, s) for v, s in pairs])
 
     def __repr__(self):
         return f"<Node {self.op.name if self.op else 'leaf'} rank {self.rank}>"
+
+
+Place = Node | tuple[Node, int]  # one array in the graph: a node, or one output of several
+
+
+class Fused(Node):
+    """The node of an op with a `reference` or with `forward_saving`."""
+
+    __slots__ = ("expansion", "saved")
+
+    def __init__(self, op, sources, values, params, outs, saved: tuple):
+        super().__init__(op, sources, values, params, outs)
+        self.expansion, self.saved = None, saved
 
 
 class Leaf(Node):
@@ -131,30 +152,45 @@ _new = object.__new__
 class Tensor:
     """An array that remembers how it was computed.
 
-    `data` is the NumPy array. `node` and `index` say which output of which recorded call it is;
-    `node` is None for a constant.
+    `data` is the NumPy array. `source` is its place in the graph: the node of the recorded call,
+    `(node, index)` if that has several outputs, None for a constant.
 
     >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
     >>> x * 3
     tensor([3., 6.], op=multiply)
     """
 
-    __slots__ = ("__weakref__", "data", "index", "node")
+    __slots__ = ("__weakref__", "data", "leaf", "source")
 
     def __init__(self, data, requires_grad: bool = False):
         self.data = _array(data)
-        self.node: Node | None = None
-        self.index = 0
+        self.source: Place | None = None
         if requires_grad:
             self.requires_grad = True
-            self.node.rank = next(_rank)  # type: ignore[attr-defined]
+            self.node.rank = next(_rank)  # type: ignore[union-attr]
 
     @staticmethod
     def of(data: np.ndarray, node: Node | None, index: int = 0) -> Tensor:
         """The tensor that is output `index` of `node`."""
+        multi = node is not None and node.op is not None and node.op.multi
+        return Tensor.at(data, (node, index) if multi else node)  # type: ignore[arg-type]
+
+    @staticmethod
+    def at(data: np.ndarray, source: Place | None) -> Tensor:
+        """The tensor at a place in the graph."""
         t: Tensor = _new(Tensor)
-        t.data, t.node, t.index = data, node, index
+        t.data, t.source = data, source
         return t
+
+    @property
+    def node(self) -> Node | None:
+        """The node of the call that made the tensor, or of the leaf; None for a constant."""
+        return self.source[0] if type(self.source) is tuple else self.source  # type: ignore
+
+    @property
+    def index(self) -> int:
+        """Which output of its node the tensor is."""
+        return self.source[1] if type(self.source) is tuple else 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -180,7 +216,7 @@ class Tensor:
     @property
     def requires_grad(self) -> bool:
         """Whether gradients flow to or through this tensor; may be set on leaves."""
-        return self.node is not None
+        return self.source is not None
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
@@ -191,16 +227,20 @@ class Tensor:
                 "use .detach() to cut a tensor from its graph",
             )
         if not wanted:
-            self.node = None
-        elif self.node is None:
+            if self.source is not None:
+                self.leaf = self.source  # with its gradient, for when it is switched on again
+                self.source = None
+        elif self.source is None and hasattr(self, "leaf"):
+            self.source = self.leaf
+        elif self.source is None:
             if self.data.dtype not in FLOATS:
                 raise DtypeError(
                     "requires_grad: a tensor that cannot have a gradient",
                     f"expected float32 or float64, got {self.data.dtype}",
                     "convert with .astype(np.float64) first",
                 )
-            self.node, self.index = Leaf(), 0
-            self.node.rank = -1  # it may have been used already: older than every call
+            self.source = Leaf()
+            self.source.rank = -1  # it may have been used already: older than every call
 
     @property
     def grad(self) -> Tensor | None:
@@ -230,11 +270,11 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same array as a constant, cut from the graph (memory is shared)."""
-        return Tensor.of(self.data, None)
+        return Tensor.at(self.data, None)
 
     def numpy(self) -> np.ndarray:
         """The array itself; raises `GradientError` where a gradient would be lost."""
-        if self.node is not None:
+        if self.source is not None:
             raise GradientError(
                 "numpy: called on a tensor that needs a gradient",
                 "expected a constant; the gradient would be lost",
@@ -304,6 +344,9 @@ registry: dict[str, Op] = {}
 
 observers: dict[int, Any] = {}  # by thread: what `mg.debug()` looks on with
 
+# What `Tensor.register_hook` was given, by node and then by output.
+hooks: weakref.WeakKeyDictionary[Node, dict[int, list[Callable]]] = weakref.WeakKeyDictionary()
+
 
 class Op:
     """A function of arrays together with its vector-Jacobian products (VJPs).
@@ -346,7 +389,7 @@ class Op:
         array_vjps: Sequence[Callable | None] | None = None,
         doc: str | None = None,
     ):
-        if (vjps is None) == (vjp is None):
+        if (vjps is None) == (vjp is None) and (vjps is not None or reference is None):
             raise UsageError(
                 f"Op {name}: its rules",
                 "expected either vjps (one rule an argument) or vjp (one rule for all)",
@@ -356,8 +399,8 @@ class Op:
         self.vjps = tuple(vjps) if vjps is not None else None
         self.vjp, self.forward_saving, self.reference = vjp, forward_saving, reference
         self.array_vjps = tuple(array_vjps) if array_vjps is not None else self.vjps
-        # Whether an argument has no rule: then a call has to look at which ones need a gradient.
         self.constant_in = self.vjps is not None and None in self.vjps
+        self.fused = reference is not None or forward_saving is not None
         self.__doc__ = doc
 
     def __repr__(self):
@@ -365,69 +408,97 @@ class Op:
 
     def __call__(self, *args, **params) -> Any:
         """Arrays in, arrays out, nothing recorded; with a tensor among them, tensors out."""
-        values: Any = []
-        dtype, tensors, record = None, False, False
-        for a in args:
-            if isinstance(a, Tensor):
-                tensors = True
-                if a.node is not None:
-                    record = True
-                a = a.data
-            if type(a) is np.ndarray:
-                if a.dtype is not dtype:
-                    if dtype is not None or a.dtype not in FLOATS:
-                        dtype = None
-                        break
-                    dtype = a.dtype
-            elif type(a) is not float and type(a) is not int:
-                dtype = None
-                break
-            values.append(a)
-        if dtype is None:  # anything but arrays of one float dtype, and numbers
-            if not tensors and not any(isinstance(a, Tensor) for a in args):
+        # What values the op is called with, and where they come from. The two most common kinds of
+        # call stand here; `_gather` would give the same.
+        values: Sequence
+        if len(args) == 1 and isinstance(x := args[0], Tensor):
+            values, sources = (x.data,), (x.source,)
+            record = x.source is not None
+        elif (
+            len(args) == 2
+            and isinstance(x := args[0], Tensor)
+            and isinstance(y := args[1], Tensor)
+            and x.data.dtype is y.data.dtype
+        ):
+            values, sources = (x.data, y.data), (x.source, y.source)
+            record = x.source is not None or y.source is not None
+        else:
+            values, sources, record = self._gather(args)
+            if sources is None:
                 return self.forward(*args, **params)
-            args, values, dtype, record = self._arguments(args)
-        elif not tensors:
-            return self.forward(*args, **params)
-        elif record and self.constant_in:
-            record = self._depends(args)
-        record = record and _mode.recording
+        if record:
+            if self.constant_in:  # an argument without a rule counts as a constant
+                sources = [s if r is not None else None for s, r in zip(sources, self.vjps)]  # type: ignore  # noqa: B905
+                record = any(sources)
+            record = record and _mode.recording
 
-        saved: tuple = ()
+        forward, saved = self.forward, ()
         try:
             if record and self.forward_saving is not None:
                 out, saved = self.forward_saving(*values, **params)
             elif params:
-                out = self.forward(*values, **params)
+                out = forward(*values, **params)
             else:
-                out = self.forward(*values)
+                out = forward(*values)
         except (ValueError, IndexError) as error:
             raise self._misfit(values, error) from error
 
-        if self.multi:
-            outs = tuple([np.asarray(o) for o in out])
-            record = record and all(o.dtype.kind not in "iub" for o in outs)  # no derivative there
-        else:
+        if not self.multi:
             if type(out) is not np.ndarray:
                 out = np.asarray(out)
-            if record and out.dtype is not dtype:
-                record = out.dtype.kind not in "iub"
-            outs = (out,)
-        node = Node(self, args, values, params, outs, saved) if record else None
-        if observers and (observer := observers.get(threading.get_ident())) is not None:
-            observer.called(self, args, values, outs, node)
-        if self.multi:
-            return tuple([Tensor.of(o, node, i) for i, o in enumerate(outs)])
-        return Tensor.of(out, node)
+            node: Node | None = None
+            if record:
+                if self.fused:
+                    node = Fused(self, sources, values, params, (out,), saved)
+                else:
+                    node = Node(self, sources, values, params, (out,))
+            if observers:
+                self._observed(values, (out,), node)
+            t: Tensor = _new(Tensor)
+            t.data, t.source = out, node
+            return t
+        outs = tuple([o if type(o) is np.ndarray else np.asarray(o) for o in out])
+        node = None
+        if record and self.fused:
+            node = Fused(self, sources, values, params, outs, saved)
+        elif record:
+            node = Node(self, sources, values, params, outs)
+        if observers:
+            self._observed(values, outs, node)
+        at = Tensor.at
+        if node is None:
+            return tuple([at(o, None) for o in outs])
+        return tuple([at(o, (node, i)) for i, o in enumerate(outs)])
 
-    def _depends(self, args: tuple) -> bool:
-        """Whether an argument that has a rule needs a gradient."""
-        if self.vjps is None:
-            return any(isinstance(a, Tensor) and a.node is not None for a in args)
-        return any(
-            isinstance(a, Tensor) and a.node is not None and rule is not None
-            for a, rule in zip(args, self.vjps, strict=False)
-        )
+    def _gather(self, args: tuple) -> tuple[Sequence, Any, bool]:
+        """(values, sources, whether one needs a gradient); sources None for arrays alone."""
+        values, sources, dtype, tensors, record = [], [], None, False, False
+        for a in args:
+            if isinstance(a, Tensor):
+                tensors = True
+                source, a = a.source, a.data
+                if source is not None:
+                    record = True
+            else:
+                source, kind = None, type(a)
+                if kind is float or kind is int:
+                    values.append(a)
+                    sources.append(None)
+                    continue
+                if kind is not np.ndarray:
+                    return self._arguments(args)
+            if a.dtype is not dtype:
+                if dtype is not None or a.dtype.char not in "fd":
+                    return self._arguments(args)
+                dtype = a.dtype
+            values.append(a)
+            sources.append(source)
+        return values, sources if tensors else None, record
+
+    def _observed(self, values, outs: tuple, node: Node | None) -> None:
+        observer = observers.get(threading.get_ident())
+        if observer is not None:
+            observer.called(self, values, outs, node)
 
     def _misfit(self, values, error: Exception) -> Exception:
         """NumPy's complaint about the arguments, in three lines."""
@@ -440,22 +511,24 @@ class Op:
             "check the shapes; reshape or transpose one side",
         )
 
-    def _arguments(self, args: tuple) -> tuple[tuple, list, Any, bool]:
-        """What `__call__` finds out about its arguments, for the less common kinds of them.
+    def _arguments(self, args: tuple) -> tuple[Sequence, Any, bool]:
+        """As `_gather`, for lists, integers, mixed dtypes, scalars of NumPy.
 
         One float dtype rules a call: two of them raise, integer arrays are converted, and Python
         numbers (and `np.float64` scalars, which are Python floats) adapt as in NumPy.
         """
-        kept: list[Any] = []
+        if not any(isinstance(a, Tensor) for a in args):
+            return args, None, False
         values: list[Any] = []
         dtype = None
         for i, a in enumerate(args):
+            value: Any = a
             if isinstance(a, Tensor):
-                value: Any = a.data
-            elif isinstance(a, float | int):
-                value = a = float(a) if isinstance(a, np.floating) else a
-            else:
-                value = a = np.asarray(a)
+                value = a.data
+            elif isinstance(a, np.floating):
+                value = float(a) if isinstance(a, float) else np.asarray(a)
+            elif not isinstance(a, float | int):
+                value = np.asarray(a)
             if isinstance(value, np.ndarray) and value.dtype.kind == "f":
                 if dtype is None:
                     dtype = value.dtype
@@ -465,13 +538,13 @@ class Op:
                         f"expected {dtype} like the arguments before it, got {value.dtype}",
                         f"convert one side, for example with .astype(np.{dtype})",
                     )
-            kept.append(a)
             values.append(value)
         if dtype is not None:
             for i, value in enumerate(values):
                 if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
-                    kept[i] = values[i] = value.astype(dtype)
-        return tuple(kept), values, dtype, self._depends(tuple(kept))
+                    values[i] = value.astype(dtype)
+        sources = [a.source if isinstance(a, Tensor) else None for a in args]
+        return values, sources, any(sources)
 
 
 def register(op: Op) -> Op:

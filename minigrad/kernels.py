@@ -46,6 +46,9 @@ if _choice != "numpy":
         if _choice == "c":
             raise
 
+if lib is not None:  # looked up once: a small product costs hardly more than a look-up
+    _from_buffer, _NULL, _mg_gemm = ffi.from_buffer, ffi.NULL, lib.mg_gemm
+
 _CODE = {np.dtype(np.float32): 0, np.dtype(np.float64): 1}  # MG_F32, MG_F64
 _UNARY = {"exp": 0, "log": 1, "tanh": 2, "sigmoid": 3, "softplus": 4}
 
@@ -208,12 +211,6 @@ def _in_c(*arrays) -> bool:
     return True
 
 
-def _plain(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether both have one dtype that the C kernels take: the quick look before the fast path."""
-    dtype = a.dtype
-    return lib is not None and dtype is b.dtype and dtype.char in "fd"
-
-
 def _strided(a: np.ndarray):
     """(pointer, strides in elements, owner) of a 2- or 3-D array, copied only if it must be."""
     if a.flags.c_contiguous:
@@ -320,21 +317,25 @@ sigmoid = _elementwise("sigmoid", "1 / (1 + e^-x), at most 2 ulp off.")
 softplus = _elementwise("softplus", "log(1 + e^x), at most 2 ulp off.")
 
 
-def _tanh_rule(g, y):
-    return g * (1 - y * y)
+def _rule(name: str, plain: Callable) -> Callable:
+    """The door to the rule of a function: `plain`, in one pass."""
+    if lib is None:
+        return plain
+    fast = _ufunc(name + "_rule", 2, "mg_loop_rule", _UNARY[name])
+
+    def door(g, y):
+        try:
+            return fast(g, y)
+        except TypeError:  # complex
+            return plain(g, y)
+
+    return door
 
 
-def _sigmoid_rule(g, y):
-    return g * y * (1 - y)
-
-
-# The rules of tanh and sigmoid, g and y -> g * dy/dx, for float arrays: one call where the text of
-# the rule needs three, with the same bits.
-tanh_rule: Callable = _tanh_rule
-sigmoid_rule: Callable = _sigmoid_rule
-if lib is not None:
-    tanh_rule = _ufunc("tanh_rule", 2, "mg_loop_rule", _UNARY["tanh"])
-    sigmoid_rule = _ufunc("sigmoid_rule", 2, "mg_loop_rule", _UNARY["sigmoid"])
+# The rules of tanh and sigmoid for arrays, g and y -> g * dy/dx: one call where their text needs
+# three, with the same bits.
+tanh_rule = _rule("tanh", lambda g, y: g * (1 - y * y))
+sigmoid_rule = _rule("sigmoid", lambda g, y: g * y * (1 - y))
 
 
 # --- reductions ----------------------------------------------------------------------------------
@@ -379,24 +380,23 @@ def _gemm(a: np.ndarray, b: np.ndarray, start: np.ndarray | None, transposed=Fal
     dtype = a.dtype
     code = _CODE[dtype]
     if a.flags.c_contiguous:
-        pa, a_row, a_k = ffi.from_buffer(a), k, 1
+        pa, a_row, a_k = _from_buffer(a), k, 1
     else:
         pa, (a_row, a_k), a = _strided(a)
     if b.flags.c_contiguous:
-        pb = ffi.from_buffer(b)
+        pb = _from_buffer(b)
         b_k, b_col = (1, k) if transposed else (n, 1)
     else:
         pb, (b_k, b_col), b = _strided(b.T if transposed else b)
-    out = np.empty((m, n), dtype) if m * n < LARGE >> 3 else _empty((m, n), dtype)
-    if start is None:
-        ps, s_row, s_col = ffi.NULL, 0, 0
-    else:
+    ps, s_row, s_col = _NULL, 0, 0
+    if start is not None:
         if not start.flags.c_contiguous:
             start = np.asarray(start, order="C")
-        ps, s_row, s_col = ffi.from_buffer(start), (n if start.ndim == 2 else 0), 1
-    lib.mg_gemm(
+        ps, s_row, s_col = _from_buffer(start), (n if start.ndim == 2 else 0), 1
+    out = np.empty((m, n), dtype) if m * n < LARGE >> 3 else _empty((m, n), dtype)
+    _mg_gemm(
         code, m, n, 1, k, pa, a_row, 0, a_k, pb, 0, b_k, b_col,
-        ps, s_row, s_col, ffi.from_buffer(out), n, _gemm_scratch(code, m, n, 1, k),
+        ps, s_row, s_col, _from_buffer(out), n, _scratch.pointer(_gemm_bytes(code, m, n, 1, k)),
     )  # fmt: skip
     return out
 
@@ -406,15 +406,12 @@ def _gemm_bytes(code: int, m: int, n: int, blocks: int, k: int) -> int:
     return lib.mg_gemm_scratch(code, m, n, blocks, k)
 
 
-def _gemm_scratch(code: int, m: int, n: int, blocks: int, k: int):
-    return _scratch.pointer(_gemm_bytes(code, m, n, blocks, k))
-
-
 def matmul(a, b):
     """Matrix product with NumPy's rules for 1-D and stacked arguments; chains start at 0."""
     a, b = np.asarray(a), np.asarray(b)
-    if _plain(a, b) and a.ndim == 2 == b.ndim and a.shape[1] == b.shape[0]:
-        return _gemm(a, b, None)
+    if a.ndim == 2 == b.ndim and a.shape[1] == b.shape[0] and lib is not None:
+        if a.dtype is b.dtype and a.dtype.char in "fd":  # most often  # noqa: SIM102
+            return _gemm(a, b, None)
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ShapeError(
             "matmul: the inner sizes of its arguments",
@@ -444,10 +441,11 @@ def matmul(a, b):
 def affine(x, weight, start):
     """x (..., K) times weight (N, K) transposed, each chain begun at start, (N,) or (..., N)."""
     x, weight, start = np.asarray(x), np.asarray(weight), np.asarray(start)
-    if _plain(x, weight) and start.dtype is x.dtype and x.ndim == 2 == weight.ndim:  # most often
-        (m, k), (n, width) = x.shape, weight.shape
-        if k == width and (start.shape == (n,) or start.shape == (m, n)):
-            return _gemm(x, weight, start, transposed=True)
+    if x.ndim == 2 == weight.ndim and lib is not None:  # most often
+        (m, k), (n, width), dtype = x.shape, weight.shape, x.dtype
+        if k == width and (start.shape == (n,) or start.shape == (m, n)):  # noqa: PLR1714, SIM102
+            if weight.dtype is dtype and start.dtype is dtype and dtype.char in "fd":
+                return _gemm(x, weight, start, True)
     shape = (*x.shape[:-1], weight.shape[0])
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ShapeError(
@@ -474,15 +472,19 @@ def products(*pairs):
 
     The chain runs over the pairs in the order given and over the rows of each in order.
     """
-    m, n = pairs[0].shape[-1], pairs[1].shape[-1]
-    for i, (a, b) in enumerate(zip(pairs[0::2], pairs[1::2], strict=True)):
-        if a.shape[:-1] != b.shape[:-1]:
-            raise ShapeError(
-                f"products: pair {i}",
-                f"expected as many rows in both, got {a.shape} and {b.shape}",
-                "check the shapes",
-            )
-        if (a.shape[-1], b.shape[-1]) != (m, n):
+    left, right = pairs[0::2], pairs[1::2]
+    if len(left) != len(right) or any(
+        [a.shape[:-1] != b.shape[:-1] for a, b in zip(left, right, strict=True)]
+    ):
+        bad = next(i for i, (a, b) in enumerate(zip(left, right)) if a.shape[:-1] != b.shape[:-1])  # noqa: B905
+        raise ShapeError(
+            f"products: pair {bad}",
+            f"expected as many rows in both, got {left[bad].shape} and {right[bad].shape}",
+            "check the shapes",
+        )
+    m, n = left[0].shape[-1], right[0].shape[-1]
+    for i, (a, b) in enumerate(zip(left, right, strict=True)):
+        if a.shape[-1] != m or b.shape[-1] != n:
             raise ShapeError(
                 f"products: pair {i}",
                 f"expected (..., {m}) and (..., {n}) like the first, got {a.shape} and {b.shape}",
@@ -493,7 +495,7 @@ def products(*pairs):
         return a.T @ b
     _dtype("products", *pairs)
     out = None
-    for a, b in zip(_merged(pairs[0::2]), _merged(pairs[1::2]), strict=True):
+    for a, b in zip(_merged(left), _merged(right), strict=True):
         out = _accumulate(a, b, out)
     return out
 
@@ -532,7 +534,7 @@ def _accumulate(a: np.ndarray | None, b: np.ndarray, out: np.ndarray | None) -> 
     if out is None:
         out = _empty((m, n), dtype)
     po = ffi.from_buffer(out)
-    work = _gemm_scratch(code, m, n, blocks, k)
+    work = _scratch.pointer(_gemm_bytes(code, m, n, blocks, k))
     lib.mg_gemm(
         code, m, n, blocks, k, pa, a_row, a_block, a_k, pb, b_block, b_k, b_col,
         ffi.NULL if start is None else po, n, 1, po, n, work,

@@ -170,7 +170,7 @@ def _array_function(self, function, types, args, kwargs):
 
 
 def _array(self, dtype=None, copy=None):
-    if self.node is not None:
+    if self.source is not None:
         raise GradientError(
             "numpy: a tensor that needs a gradient turned into an array",
             "expected a constant; the gradient would be lost",

@@ -23,7 +23,7 @@ def _entry(value) -> Tensor:
     Inside another trace the argument enters through an identity node, so that the walk of this
     gradient ends there, and does not run on into the graph that produced the argument.
     """
-    if isinstance(value, Tensor) and value.node is not None:
+    if isinstance(value, Tensor) and value.source is not None:
         with set_grad_enabled(True):
             return identity(value)
     data = value.data if isinstance(value, Tensor) else value
@@ -80,7 +80,7 @@ def value_and_grad(
     def wrapped(*args, **kwargs):
         result, points, higher = _trace(function, args, positions, kwargs)
         value, aux = result if has_aux else (result, None)
-        if not isinstance(value, Tensor) or value.node is None:
+        if not isinstance(value, Tensor) or value.source is None:
             raise GradientError(
                 "grad: a result that depends on none of its arguments",
                 f"expected a tensor computed from arguments {positions}, "
@@ -160,7 +160,7 @@ def vjp(function: Callable, *args: Any) -> tuple[Any, Callable]:
                 "give a tuple where the function returns one, an array where it returns one",
             )
         cotangents = g if isinstance(g, tuple) else (g,)
-        again = higher or any(isinstance(c, Tensor) and c.node is not None for c in cotangents)
+        again = higher or any(isinstance(c, Tensor) and c.source is not None for c in cotangents)
         found = gradients(outputs, points, cotangents, create_graph=again)
         return tuple(
             z if z is not None else _plain(Tensor(np.zeros(p.shape, p.dtype)), again)

@@ -120,7 +120,8 @@ MESSAGES = [
         mg.GraphFreedError,
         "backward: through multiply, whose graph is gone",
         "expected a graph that no earlier backward pass has used up",
-        "run the forward pass again, or pass retain_graph=True to the first backward",
+        "run the forward pass again, or pass retain_graph=True to the first backward; "
+        "for a state carried on from an earlier piece of a sequence: mg.detach_state(state)",
     ),
     (
         lambda: mg.tensor(1.0).backward(),

@@ -121,7 +121,8 @@ def test_a_node_knows_its_call():
     x, y = mg.tensor([4.0], requires_grad=True), np.array([3.0])
     z = mg.where(np.array([True]), x, y)
     assert z.node.op is registry["where"]
-    assert z.node.args[1] is x
+    assert z.node.sources == [None, x.source, None]
+    assert z.node.args[1].source is x.source
     assert z.node.outs[0] is z.data
     assert z.node.rank > x.node.rank
     rows = mg.split(x, sections=1)

@@ -30,8 +30,22 @@ negative = register(Op("negative", np.negative, vjps=[lambda g, out, x: -g]))
 exp = register(Op("exp", kernels.exp, vjps=[lambda g, out, x: g * out]))
 log = register(Op("log", kernels.log, vjps=[lambda g, out, x: g / x]))
 sqrt = register(Op("sqrt", np.sqrt, vjps=[lambda g, out, x: g / (2 * out)]))
-tanh = register(Op("tanh", kernels.tanh, vjps=[lambda g, out, x: g * (1 - out * out)]))
-sigmoid = register(Op("sigmoid", kernels.sigmoid, vjps=[lambda g, out, x: g * out * (1 - out)]))
+tanh = register(
+    Op(
+        "tanh",
+        kernels.tanh,
+        vjps=[lambda g, out, x: g * (1 - out * out)],
+        array_vjps=[lambda g, out, x: kernels.tanh_rule(g, out)],
+    )
+)
+sigmoid = register(
+    Op(
+        "sigmoid",
+        kernels.sigmoid,
+        vjps=[lambda g, out, x: g * out * (1 - out)],
+        array_vjps=[lambda g, out, x: kernels.sigmoid_rule(g, out)],
+    )
+)
 softplus = register(Op("softplus", kernels.softplus, vjps=[lambda g, out, x: g * sigmoid(x)]))
 
 # Signs and comparisons are constants of the point: they carry no gradient of their own.
@@ -92,10 +106,20 @@ where = register(
     ),
 )
 
-astype = register(
+_astype = register(
     Op(
         "astype",
         lambda x, *, dtype: x.astype(dtype),
         vjps=[lambda g, out, x, *, dtype: astype(g, dtype=x.dtype)],
     ),
 )
+_to_integers = register(Op("to_integers", lambda x, *, dtype: x.astype(dtype), vjps=[None]))
+
+
+def astype(x, dtype):
+    """x converted to another dtype; the gradient is converted back, and integers have none.
+
+    >>> mg.astype(np.array([1.5]), np.float32)
+    array([1.5], dtype=float32)
+    """
+    return (_to_integers if np.dtype(dtype).kind in "iub" else _astype)(x, dtype=np.dtype(dtype))

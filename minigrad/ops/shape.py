@@ -125,10 +125,20 @@ unstack = register(
     ),
 )
 
+
+def _pieces(x, sections, axis):
+    if isinstance(sections, int) and axis == -1:
+        n = x.shape[-1]
+        if n % sections == 0:
+            w = n // sections
+            return [x[..., i : i + w] for i in range(0, n, w)]
+    return np.split(x, sections, axis)
+
+
 split = register(
     Op(
         "split",
-        lambda x, *, sections, axis=0: tuple(np.split(x, sections, axis)),
+        lambda x, *, sections, axis=0: _pieces(x, sections, axis),
         vjp=lambda needs, g, out, x, *, sections, axis=0: [concatenate(g, axis)],
         multi=True,
     ),

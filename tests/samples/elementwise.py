@@ -40,6 +40,9 @@ SAMPLES = {
         for s in [(2, 3), (), (0,)]
         for d in (np.float32, np.float64)
     ],
+    "to_integers": [
+        Sample((apart(2, 3),), {"dtype": np.dtype(int)}, (), lambda x, dtype: x.astype(dtype))
+    ],
     "identity": unary(normal, lambda x: x),
     "sign": unary(apart, np.sign, wrt=()),
     "positive_part": unary(apart, lambda x: np.where(x > 0, 1.0, 0.0), wrt=()),
