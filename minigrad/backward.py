@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,14 +77,14 @@ def total(contributions: list) -> Any:
 def origin(source: Place | None) -> Place | None:
     """A place in the graph; of an output of an expanded node, the place that it became."""
     while source is not None:
-        node, index = source if type(source) is tuple else (source, 0)
+        node, index = source if isinstance(source, tuple) else (source, 0)
         if node.expansion is None:
             break
         source = node.expansion[index].source
     return source
 
 
-def _node(source: Place) -> Node:
+def _node(source: Any) -> Node:
     return source[0] if type(source) is tuple else source
 
 
@@ -93,7 +93,7 @@ def _sources(node: Node) -> list[Node]:
     found = []
     for source in node.sources or ():
         if source is not None:
-            n = source[0] if type(source) is tuple else source
+            n = _node(source)
             if n.expansion is not None:
                 source = origin(source)
                 if source is None:
@@ -183,7 +183,7 @@ def described(node: Node) -> str:
     return f"{name} ({where})" if where else name
 
 
-# --- fused nodes unfolded --------------------------------------------------------------------------
+# --- fused nodes unfolded -------------------------------------------------------------------------
 
 _expanding = threading.RLock()
 
@@ -221,7 +221,7 @@ def _expand(node: Node) -> tuple[Tensor, ...]:
                 gap *= RANK_LEVEL
             for i, inner in enumerate(made):
                 inner.rank = node.rank - gap + (i + 1) * (gap // RANK_LEVEL)
-            node.expansion = outs
+            node.expansion = outs  # type: ignore[misc]
         return node.expansion
 
 
@@ -240,9 +240,8 @@ def pull_back(
     With `create_graph` the rules are fed tensors and what they compute is recorded; otherwise
     they are fed plain arrays.
     """
-    places = [origin(t.source) for t in outputs]
-    found_places = [p for p in places if p is not None]
-    order, expanded = _nodes_behind(found_places, targets, expand=create_graph)
+    ends = [p for t in outputs if (p := origin(t.source)) is not None]
+    order, expanded = _nodes_behind(ends, targets, expand=create_graph)
     wanted = None if targets is None else set(order)  # None: every node leads to a leaf
     pending: dict[Place, list] = {}
     for place, g in zip((origin(t.source) for t in outputs), cotangents, strict=True):
@@ -258,21 +257,20 @@ def pull_back(
             op = node.op
             if hooked:
                 _run_hooks(node, pending)
-            if op is None or (targets is not None and node in targets):
-                for place in _places(node):
-                    if place in pending:
-                        found[place] = pending[place]
-                if op is None or not any(source in wanted for source in _sources(node)):  # type: ignore[operator]
+            if op is None or (wanted is not None and node in targets):  # type: ignore[operator]
+                found |= {p: pending[p] for p in _places(node) if p in pending}
+                if op is None or wanted is None or wanted.isdisjoint(_sources(node)):
                     continue
+            lists: list[Any]
             if op.multi:
                 lists = [pending.pop(place, None) for place in _places(node)]
                 if not any(lists):
                     continue
             else:
-                contributions = pending.pop(node, None)
+                contributions: Any = pending.pop(node, None)
                 if contributions is None:
                     continue
-                lists = (contributions,)
+                lists = [contributions]
             if op.vjp is None and op.vjps is None:  # a reference alone: unfolded for now
                 order.extend(_entered(node, lists, wanted, pending))
             elif plain and op.vjps is not None and not (op.multi or op.fused or node.params):
@@ -292,18 +290,17 @@ def _visit_plain(node: Node, contributions: list, wanted: set[Node] | None, pend
     g = contributions[0]
     if len(contributions) > 1 or type(g) is not np.ndarray:
         g = total(contributions)
-    values, out, i = node.values, node.outs[0], 0
-    rules = node.op.array_vjps  # type: ignore[union-attr]
-    for source in node.sources:
+    values, out = node.values, node.outs[0]
+    rules: Any = node.op.array_vjps  # type: ignore[union-attr]
+    for i, source in enumerate(node.sources):
         if source is not None and (wanted is None or _wants(source, wanted)):
-            c = rules[i](g, out, *values)  # type: ignore[index]
+            c = rules[i](g, out, *values)
             if type(c) is not np.ndarray or c.shape != values[i].shape:
                 _send(c, source, values[i], pending)
             elif source in pending:
                 pending[source].append(c)
             else:
                 pending[source] = [c]
-        i += 1
 
 
 def _places(node: Node) -> list[Place]:
@@ -330,7 +327,7 @@ def _visit(node: Node, lists: list, wanted: set[Node] | None, pending: dict, lif
 
     rules = op.vjps if lift else op.array_vjps
     if rules is not None:
-        for rule, source, value in zip(rules, sources, values):  # noqa: B905: trailing rules may lack
+        for rule, source, value in zip(rules, sources, values):  # noqa: B905 (a rule may be missing at the end)
             if source is not None and rule is not None:
                 if wanted is not None and not _wants(source, wanted):
                     continue
@@ -361,7 +358,7 @@ def _send(contribution, source: Place, value, pending: dict) -> None:
         return
     elif contribution.shape != value.shape:
         contribution = registry["sum_to"](contribution, shape=value.shape)
-    if (source[0] if type(source) is tuple else source).expansion is not None:
+    if _node(source).expansion is not None:
         source = origin(source)  # type: ignore[assignment]
     arrived = pending.get(source)
     if arrived is None:

@@ -411,6 +411,7 @@ class Op:
         # What values the op is called with, and where they come from. The two most common kinds of
         # call stand here; `_gather` would give the same.
         values: Sequence
+        sources: Any
         if len(args) == 1 and isinstance(x := args[0], Tensor):
             values, sources = (x.data,), (x.source,)
             record = x.source is not None
@@ -428,7 +429,8 @@ class Op:
                 return self.forward(*args, **params)
         if record:
             if self.constant_in:  # an argument without a rule counts as a constant
-                sources = [s if r is not None else None for s, r in zip(sources, self.vjps)]  # type: ignore  # noqa: B905
+                rules: Any = self.vjps
+                sources = [s if r else None for s, r in zip(sources, rules)]  # noqa: B905
                 record = any(sources)
             record = record and _mode.recording
 
@@ -472,7 +474,9 @@ class Op:
 
     def _gather(self, args: tuple) -> tuple[Sequence, Any, bool]:
         """(values, sources, whether one needs a gradient); sources None for arrays alone."""
-        values, sources, dtype, tensors, record = [], [], None, False, False
+        values: list[Any] = []
+        sources: list[Any] = []
+        dtype, tensors, record = None, False, False
         for a in args:
             if isinstance(a, Tensor):
                 tensors = True

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import math
 import os
 import threading
@@ -49,7 +50,8 @@ if _choice != "numpy":
 if lib is not None:  # looked up once: a small product costs hardly more than a look-up
     _from_buffer, _NULL, _mg_gemm = ffi.from_buffer, ffi.NULL, lib.mg_gemm
 
-_CODE = {np.dtype(np.float32): 0, np.dtype(np.float64): 1}  # MG_F32, MG_F64
+_F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
+_CODE = {_F32: 0, _F64: 1}  # MG_F32, MG_F64
 _UNARY = {"exp": 0, "log": 1, "tanh": 2, "sigmoid": 3, "softplus": 4}
 
 
@@ -205,7 +207,7 @@ def _in_c(*arrays) -> bool:
     """Whether the C kernels take this call: the twins serve complex arrays."""
     if lib is None:
         return False
-    for a in arrays:  # noqa: SIM110: any() would cost as much as a small kernel
+    for a in arrays:  # noqa: SIM110 (any() would cost as much as a small kernel)
         if a is not None and a.dtype.kind == "c":
             return False
     return True
@@ -262,21 +264,21 @@ def _ufunc(name: str, inputs: int, loop: str, code: int) -> Callable:
     A call costs a quarter of one through cffi, and strided arguments need no copy. NumPy offers
     the maker in its C interface, a capsule that every extension built on NumPy loads by this name.
     """
-    from numpy._core._multiarray_umath import _UFUNC_API  # type: ignore[attr-defined]
+    umath: Any = importlib.import_module("numpy._core._multiarray_umath")
 
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    from_functions = (ctypes.c_void_p * 2).from_address(pointer(_UFUNC_API, None))[1]
+    from_functions = (ctypes.c_void_p * 2).from_address(pointer(umath._UFUNC_API, None))[1]
     text, number = ctypes.c_char_p, ctypes.c_int
     make = ctypes.PYFUNCTYPE(
         *(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
         *(number, number, number, number, text, text, number),
-    )(from_functions)
+    )(from_functions or 0)
     loops = [ffi.addressof(lib, f"{loop}_{end}") for end in ("f32", "f64")]
     functions = (ctypes.c_void_p * 2)(*(int(ffi.cast("intptr_t", f)) for f in loops))
     data = (ctypes.c_void_p * 2)(code, code)
     types = ctypes.create_string_buffer(
-        bytes(dtype.num for dtype in _CODE for _ in range(inputs + 1))
+        bytes(dtype.num for dtype in (_F32, _F64) for _ in range(inputs + 1))
     )
     label = name.encode()
     _alive.append((functions, data, types, label))  # NumPy keeps the addresses only
@@ -409,8 +411,8 @@ def _gemm_bytes(code: int, m: int, n: int, blocks: int, k: int) -> int:
 def matmul(a, b):
     """Matrix product with NumPy's rules for 1-D and stacked arguments; chains start at 0."""
     a, b = np.asarray(a), np.asarray(b)
-    if a.ndim == 2 == b.ndim and a.shape[1] == b.shape[0] and lib is not None:
-        if a.dtype is b.dtype and a.dtype.char in "fd":  # most often  # noqa: SIM102
+    if a.ndim == 2 == b.ndim and a.shape[1] == b.shape[0] and lib is not None:  # noqa: SIM102
+        if a.dtype is b.dtype and a.dtype.char in "fd":  # most often
             return _gemm(a, b, None)
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ShapeError(
@@ -443,7 +445,7 @@ def affine(x, weight, start):
     x, weight, start = np.asarray(x), np.asarray(weight), np.asarray(start)
     if x.ndim == 2 == weight.ndim and lib is not None:  # most often
         (m, k), (n, width), dtype = x.shape, weight.shape, x.dtype
-        if k == width and (start.shape == (n,) or start.shape == (m, n)):  # noqa: PLR1714, SIM102
+        if k == width and (start.shape == (n,) or start.shape == (m, n)):  # noqa: SIM102
             if weight.dtype is dtype and start.dtype is dtype and dtype.char in "fd":
                 return _gemm(x, weight, start, True)
     shape = (*x.shape[:-1], weight.shape[0])
