@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from minigrad import kernels
+from minigrad import kernels, ops
 from minigrad.errors import DtypeError, ShapeError, UsageError
 
 FLOATS = [np.float32, np.float64]
@@ -923,3 +923,75 @@ def test_living_results_never_share_memory(steps):
         alive[slot] = result[1:], float(result[0])
         for view, value in alive.values():
             assert (view == value).all()
+
+
+# --- elementwise doors: NumPy's loops around our kernels ------------------------------------------
+
+RULES = {"tanh": kernels.tanh_rule, "sigmoid": kernels.sigmoid_rule}
+LAYOUTS = {
+    "C": lambda a: a,
+    "F": np.asfortranarray,
+    "transposed": lambda a: np.ascontiguousarray(a.T).T,
+    "every other": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+    "backwards": lambda a: np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1],
+    "a part": lambda a: np.pad(a, 1)[1:-1, 1:-1],
+    "read-only": lambda a: np.broadcast_to(a, a.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_layout_changes_no_bit_of_an_elementwise_function(name, dtype, layout):
+    rng = np.random.default_rng(0)
+    for shape in [(1, 1), (3, 70), (37, 5), (2, 300)]:
+        x = rng.normal(scale=3, size=shape).astype(dtype)
+        x = np.abs(x) if name == "log" else x
+        expected = np.stack([getattr(kernels, name)(row) for row in x])
+        got = getattr(kernels, name)(LAYOUTS[layout](x))
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_elementwise_functions_take_what_numpy_takes(name):
+    function = getattr(kernels, name)
+    one = function(np.float64(0.5))
+    assert function(0.5) == one == function(np.array(0.5)) == function([0.5])[0]
+    assert function(np.array(1)) == function(1.0)
+    assert function(np.zeros((0, 3), np.float32)).shape == (0, 3)
+
+
+@native
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_elementwise_functions_never_warn(name):
+    x = np.array([-np.inf, -1e300, -1.0, -0.0, 0.0, 5e-324, 1e300, np.inf, np.nan])
+    small = x.clip(-1e38, 1e38).astype(np.float32)
+    with np.errstate(all="raise"):
+        getattr(kernels, name)(x)
+        getattr(kernels, name)(small)
+
+
+@native
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_rule_in_one_pass_has_the_bits_of_its_text(name, dtype, isa):
+    (text,) = getattr(ops, name).vjps
+    rng = np.random.default_rng(1)
+    for n in [*range(40), 100, 1000]:
+        g, y = rng.normal(size=(2, n)).astype(dtype)
+        np.testing.assert_array_equal(RULES[name](g, y), text(g, y, None))
+        np.testing.assert_array_equal(RULES[name](g[::-2], y[::-2]), text(g, y, None)[::-2])
+    rows = rng.normal(size=(5, 1)).astype(dtype)
+    np.testing.assert_array_equal(RULES[name](rows, y), text(rows, y, None))
+    z = y[:3] * (1 + 1j)
+    np.testing.assert_array_equal(RULES[name](z, z), text(z, z, None))
+
+
+@native
+def test_a_large_elementwise_result_uses_kept_memory():
+    x = np.zeros(kernels.LARGE, np.float32)
+    first = kernels.tanh(x)
+    address = first.ctypes.data
+    del first
+    assert kernels.exp(x).ctypes.data == address
