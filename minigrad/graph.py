@@ -367,7 +367,8 @@ class Op:
     call is recorded; the rule then sees `out = (*outputs, *saved)`. An op with a `reference`, the
     same function made of other ops, needs a rule for arrays only: a pass that is recorded puts
     the reference in its place. `array_vjps` are quicker rules for arrays, one for each of `vjps`,
-    that give the same bits; the text of `vjps` is their meaning. `doc` says in a line what the op is, and its gradient.
+    that give the same bits; the text of `vjps` is their meaning. `doc` says in a line what the op
+    is, and its gradient.
 
     >>> square = mg.Op("square", lambda x: x * x, vjps=[lambda g, out, x: 2 * g * x])
     >>> x = mg.tensor([3.0], requires_grad=True)
@@ -499,6 +500,10 @@ class Op:
             sources.append(source)
         return values, sources if tensors else None, record
 
+    def _is_choice(self, i: int) -> bool:
+        """Whether argument i says what to do with the others, as the condition of `where` does."""
+        return self.constant_in and any(self.vjps or ()) and not (self.vjps or ())[i]
+
     def _observed(self, values, outs: tuple, node: Node | None) -> None:
         observer = observers.get(threading.get_ident())
         if observer is not None:
@@ -533,7 +538,7 @@ class Op:
                 value = float(a) if isinstance(a, float) else np.asarray(a)
             elif not isinstance(a, float | int):
                 value = np.asarray(a)
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not self._is_choice(i):
                 if dtype is None:
                     dtype = value.dtype
                 elif value.dtype != dtype:

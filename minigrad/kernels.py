@@ -334,6 +334,12 @@ def _rule(name: str, plain: Callable) -> Callable:
     return door
 
 
+def erf(x):
+    """The error function, in the dtype of x."""
+    x = np.asarray(x)
+    return np.asarray(np.vectorize(math.erf, otypes=[x.dtype])(x))
+
+
 # The rules of tanh and sigmoid for arrays, g and y -> g * dy/dx: one call where their text needs
 # three, with the same bits.
 tanh_rule = _rule("tanh", lambda g, y: g * (1 - y * y))

@@ -9,34 +9,14 @@ import numpy as np
 
 from . import ops
 from .backward import backward
-from .errors import GradientError, UsageError
-from .graph import Op, Tensor, register
+from .errors import GradientError
+from .graph import Tensor
 
 
 def _power(x, exponent):
-    if isinstance(exponent, Tensor):
-        raise UsageError(
-            "**: a tensor as exponent",
-            "expected a number, got a tensor",
-            "write exp(y * log(x)) for a power whose exponent has a gradient",
-        )
-    if isinstance(exponent, np.generic | np.ndarray) and np.size(exponent) == 1:
+    if isinstance(exponent, np.generic | np.ndarray) and exponent.ndim == 0:
         exponent = exponent.item()  # as a Python number, which keeps the dtype of x
-    if not isinstance(exponent, int | float):
-        raise UsageError(
-            "**: the exponent",
-            f"expected a number, got {type(exponent).__name__} of shape {np.shape(exponent)}",
-            "write exp(y * log(x)) for an array of exponents",
-        )
-    return ops.power(x, exponent=exponent)
-
-
-_greater, _greater_equal, _less, _less_equal, _equal, _not_equal = (
-    register(Op(ufunc.__name__, ufunc, vjps=[None, None]))
-    for ufunc in (
-        np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal,
-    )
-)  # fmt: skip
+    return ops.power(x, exponent)
 
 
 def _shape_arguments(shape: tuple) -> tuple:
@@ -74,12 +54,12 @@ _METHODS: dict[str, Callable] = {
     "__abs__": lambda x: ops.absolute(x),
     "__getitem__": lambda x, index: ops.getitem(x, index=_index(index)),
     "__iter__": lambda x: iter(ops.unstack(x)),
-    "__gt__": lambda x, y: _greater(x, y),
-    "__ge__": lambda x, y: _greater_equal(x, y),
-    "__lt__": lambda x, y: _less(x, y),
-    "__le__": lambda x, y: _less_equal(x, y),
-    "__eq__": lambda x, y: _equal(x, y),
-    "__ne__": lambda x, y: _not_equal(x, y),
+    "__gt__": lambda x, y: ops.greater(x, y),
+    "__ge__": lambda x, y: ops.greater_equal(x, y),
+    "__lt__": lambda x, y: ops.less(x, y),
+    "__le__": lambda x, y: ops.less_equal(x, y),
+    "__eq__": lambda x, y: ops.equal(x, y),
+    "__ne__": lambda x, y: ops.not_equal(x, y),
     "__hash__": object.__hash__,  # == is elementwise, so a tensor is found by identity
     "sum": lambda x, axis=None, keepdims=False: ops.sum(x, axis=axis, keepdims=keepdims),
     "mean": lambda x, axis=None, keepdims=False: ops.mean(x, axis=axis, keepdims=keepdims),
@@ -116,12 +96,12 @@ _NUMPY: dict[Any, Callable] = {
     np.minimum: ops.minimum,
     np.power: _power,
     np.square: lambda x: ops.multiply(x, x),
-    np.greater: _greater,
-    np.greater_equal: _greater_equal,
-    np.less: _less,
-    np.less_equal: _less_equal,
-    np.equal: _equal,
-    np.not_equal: _not_equal,
+    np.greater: ops.greater,
+    np.greater_equal: ops.greater_equal,
+    np.less: ops.less,
+    np.less_equal: ops.less_equal,
+    np.equal: ops.equal,
+    np.not_equal: ops.not_equal,
     np.sum: lambda x, axis=None, keepdims=False: ops.sum(x, axis=axis, keepdims=keepdims),
     np.mean: ops.mean,
     np.max: lambda x, axis=None, keepdims=False: ops.max(x, axis=axis, keepdims=keepdims),

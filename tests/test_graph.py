@@ -368,3 +368,12 @@ def test_a_long_chain_needs_no_recursion():
 def test_ranks_grow():
     nodes = [Leaf() for _ in range(3)]
     assert nodes[0].rank < nodes[1].rank < nodes[2].rank
+
+
+def test_an_argument_that_only_chooses_may_have_any_dtype():
+    x = mg.tensor(np.ones(2, np.float32), requires_grad=True)
+    y = mg.where(np.array([1.0, 0.0]), x, 0)
+    y.sum().backward()
+    assert (y.dtype, x.grad.dtype, x.grad.data.tolist()) == (np.float32, np.float32, [1.0, 0.0])
+    with pytest.raises(mg.DtypeError, match="greater: argument 1"):
+        mg.greater(x, np.ones(2))

@@ -109,7 +109,7 @@ def test_an_exponent_from_numpy_keeps_the_dtype(exponent):
     x = mg.tensor([4.0], dtype=np.float32, requires_grad=True)
     (x**exponent).sum().backward()
     assert (x**exponent).dtype == x.grad.dtype == np.float32
-    with pytest.raises(mg.UsageError, match=r"\*\*: the exponent\n.*ndarray of shape \(2,\)"):
+    with pytest.raises(mg.DtypeError, match=r"power: argument 1\n.*got float64"):
         x ** np.ones(2)
 
 

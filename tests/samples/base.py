@@ -59,6 +59,19 @@ def binary(draw, reference, pairs=PAIRS, wrt=(0, 1)):
     return [Sample((draw(*s), draw(*t)), wrt=wrt, reference=reference) for s, t in pairs]
 
 
+def odd_and_even(reference, pairs=PAIRS, wrt=(0, 1)):
+    """For remainders: odd numbers by even ones, so that no quotient is near an integer."""
+
+    def draw(choices, shape):
+        return np.asarray(_rng.choice(choices, shape))
+
+    odd, even = [-5.0, -3.0, -1.0, 1.0, 3.0, 5.0], [-4.0, -2.0, 2.0, 4.0]
+    return [
+        Sample((draw(odd, s), draw(even, t)), {}, wrt, reference, holomorphic=False)
+        for s, t in pairs
+    ]
+
+
 def distinct_pairs(reference):
     """For maximum and minimum: no element of one argument equals one of the other."""
     both = [(apart(*s), np.asarray(apart(*t) + 1 / 16)) for s, t in PAIRS]
