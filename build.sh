@@ -164,7 +164,7 @@ case $verb in
         ;;
     format)
         setup dev
-        "$python" -m ruff check --select I,RUF100 --fix .
+        "$python" -m ruff check --fix-only --fixable I,RUF100 .
         "$python" -m ruff format .
         ;;
     bench)

@@ -15,6 +15,7 @@ from .errors import (
 from .graph import Op, Tensor, is_grad_enabled, no_grad, set_grad_enabled, tensor
 from .kernels import config as show_config
 from .kernels import set_threads as set_num_threads
+from .operators import from_dlpack
 from .ops import *  # noqa: F403
 from .ops import __all__ as _op_names
 from .transforms import grad, value_and_grad, vjp
@@ -25,8 +26,30 @@ __version__ = "0.1.0"
 del operators
 
 __all__ = [
-    "DtypeError", "FileError", "GradientError", "GraphFreedError", "MinigradError", "Op",
-    "ShapeError", "StateDictError", "Tensor", "UsageError", "backward", "detach_state", "grad",
-    "is_grad_enabled", "nn", "no_grad", "optim", "set_grad_enabled", "set_num_threads",
-    "show_config", "tensor", "unfold", "value_and_grad", "vjp", *_op_names,
-]  # fmt: skip
+    "DtypeError",
+    "FileError",
+    "GradientError",
+    "GraphFreedError",
+    "MinigradError",
+    "Op",
+    "ShapeError",
+    "StateDictError",
+    "Tensor",
+    "UsageError",
+    "backward",
+    "detach_state",
+    "from_dlpack",
+    "grad",
+    "is_grad_enabled",
+    "nn",
+    "no_grad",
+    "optim",
+    "set_grad_enabled",
+    "set_num_threads",
+    "show_config",
+    "tensor",
+    "unfold",
+    "value_and_grad",
+    "vjp",
+    *_op_names,
+]

@@ -18,7 +18,6 @@ import numpy as np
 from .errors import GradientError, GraphFreedError, ShapeError
 from .graph import (
     RANK_LEVEL,
-    Fused,
     Leaf,
     Node,
     Op,
@@ -49,8 +48,15 @@ class Deferred:
         raise NotImplementedError(cls.__name__ + ".total")
 
 
-def total(contributions: list) -> Any:
+def _listed(arrived) -> list:
+    """Contributions as a list: one stands alone, several in a list, none is None."""
+    return arrived if type(arrived) is list else [] if arrived is None else [arrived]
+
+
+def total(contributions: Any) -> Any:
     """The sum of contributions: arrays in order of arrival, then each kind of deferred ones."""
+    if type(contributions) is not list:
+        contributions = [contributions]
     if len(contributions) == 1:
         (only,) = contributions
         return type(only).total(contributions) if isinstance(only, Deferred) else only
@@ -243,10 +249,10 @@ def pull_back(
     ends = [p for t in outputs if (p := origin(t.source)) is not None]
     order, expanded = _nodes_behind(ends, targets, expand=create_graph)
     wanted = None if targets is None else set(order)  # None: every node leads to a leaf
-    pending: dict[Place, list] = {}
+    pending: dict[Place, Any] = {}
     for place, g in zip((origin(t.source) for t in outputs), cotangents, strict=True):
         if place is not None and (wanted is None or _node(place) in wanted):
-            pending.setdefault(place, []).append(g)
+            _arrive(g, place, pending)
 
     found: dict[Place, list] = {}
     hooked = len(hooks) > 0
@@ -258,39 +264,35 @@ def pull_back(
             if hooked:
                 _run_hooks(node, pending)
             if op is None or (wanted is not None and node in targets):  # type: ignore[operator]
-                found |= {p: pending[p] for p in _places(node) if p in pending}
+                found |= {p: _listed(pending[p]) for p in _places(node) if p in pending}
                 if op is None or wanted is None or wanted.isdisjoint(_sources(node)):
                     continue
-            lists: list[Any]
+            arrived: Any
             if op.multi:
-                lists = [pending.pop(place, None) for place in _places(node)]
-                if not any(lists):
+                arrived = [pending.pop(place, None) for place in _places(node)]
+                if all(c is None for c in arrived):
                     continue
-            else:
-                contributions: Any = pending.pop(node, None)
-                if contributions is None:
-                    continue
-                lists = [contributions]
+            elif (arrived := pending.pop(node, None)) is None:
+                continue
             if op.vjp is None and op.vjps is None:  # a reference alone: unfolded for now
-                order.extend(_entered(node, lists, wanted, pending))
+                order.extend(_entered(node, arrived, wanted, pending))
             elif plain and op.vjps is not None and not (op.multi or op.fused or node.params):
-                _visit_plain(node, contributions, wanted, pending)
+                _visit_plain(node, arrived, wanted, pending)
             else:
-                _visit(node, lists, wanted, pending, create_graph)
+                _visit(node, arrived, wanted, pending, create_graph)
             if not retain_graph:
                 node.sources = None
-                node.values = node.outs = ()
-                if type(node) is Fused:
-                    node.saved = ()
+                node.values = node.out = ()
+                if op.fused:
+                    node.saved = ()  # type: ignore[misc]
     return found
 
 
-def _visit_plain(node: Node, contributions: list, wanted: set[Node] | None, pending: dict) -> None:
+def _visit_plain(node: Node, g: Any, wanted: set[Node] | None, pending: dict) -> None:
     """What `_visit` does, for the most common kind of op and of pass: one output, plain arrays."""
-    g = contributions[0]
-    if len(contributions) > 1 or type(g) is not np.ndarray:
-        g = total(contributions)
-    values, out = node.values, node.outs[0]
+    if type(g) is not np.ndarray:
+        g = total(g)
+    values, out = node.values, node.out
     rules: Any = node.op.array_vjps  # type: ignore[union-attr]
     for i, source in enumerate(node.sources):
         if source is not None and (wanted is None or _wants(source, wanted)):
@@ -298,9 +300,9 @@ def _visit_plain(node: Node, contributions: list, wanted: set[Node] | None, pend
             if type(c) is not np.ndarray or c.shape != values[i].shape:
                 _send(c, source, values[i], pending)
             elif source in pending:
-                pending[source].append(c)
+                _arrive(c, source, pending)
             else:
-                pending[source] = [c]
+                pending[source] = c
 
 
 def _places(node: Node) -> list[Place]:
@@ -309,19 +311,22 @@ def _places(node: Node) -> list[Place]:
     return [(node, i) for i in range(len(node.outs))]
 
 
-def _visit(node: Node, lists: list, wanted: set[Node] | None, pending: dict, lift: bool) -> None:
+def _visit(node: Node, arrived, wanted: set[Node] | None, pending: dict, lift: bool) -> None:
     """Calls the node's rule and sends the contributions on to the sources that want them."""
     op, sources, params = node.op, node.sources, node.params
     assert op is not None
     values: Any = node.values
-    out: Any = node.outs
+    out: Any = node.out
     if lift:
-        values, out = node.args, tuple([Tensor.of(o, node, i) for i, o in enumerate(out)])
+        values = node.args
+        out = [Tensor.of(o, node, i) for i, o in enumerate(node.outs)]
+        out = tuple(out) if op.multi else out[0]
     g: Any
     if op.multi:  # a missing cotangent is zero
-        g = tuple([total(c) if c else _zeros(o, lift) for c, o in zip(lists, node.outs)])  # noqa: B905
+        pairs = zip(arrived, node.outs, strict=True)
+        g = tuple([total(c) if c is not None else _zeros(o, lift) for c, o in pairs])
     else:
-        g, out = total(lists[0]), out[0]
+        g = total(arrived)
     if node.saved:
         out = (*(out if op.multi else (out,)), *node.saved)
 
@@ -360,14 +365,21 @@ def _send(contribution, source: Place, value, pending: dict) -> None:
         contribution = registry["sum_to"](contribution, shape=value.shape)
     if _node(source).expansion is not None:
         source = origin(source)  # type: ignore[assignment]
-    arrived = pending.get(source)
+    _arrive(contribution, source, pending)
+
+
+def _arrive(contribution, place: Place, pending: dict) -> None:
+    """Puts a contribution behind those that have arrived: alone as it is, several as a list."""
+    arrived = pending.get(place)
     if arrived is None:
-        pending[source] = [contribution]
-    else:
+        pending[place] = contribution
+    elif type(arrived) is list:
         arrived.append(contribution)
+    else:
+        pending[place] = [arrived, contribution]
 
 
-def _entered(node: Node, lists: list, wanted: set[Node] | None, pending: dict) -> list[Node]:
+def _entered(node: Node, arrived, wanted: set[Node] | None, pending: dict) -> list[Node]:
     """The nodes that stand for one without rules, made for this pass alone (see `checkpoint`)."""
     outs, made = _unfolded(node)
     for i, (out, first) in enumerate(zip(outs, node.outs, strict=True)):
@@ -382,13 +394,11 @@ def _entered(node: Node, lists: list, wanted: set[Node] | None, pending: dict) -
             if not wanted.isdisjoint(_sources(inner)):
                 wanted.add(inner)
         made = [inner for inner in made if inner in wanted]
-    for out, contributions in zip(outs, lists, strict=True):
-        if (
-            contributions
-            and out.source is not None
-            and (wanted is None or _node(out.source) in wanted)
-        ):
-            pending.setdefault(origin(out.source), []).extend(contributions)
+    for out, contributions in zip(outs, arrived if node.op.multi else [arrived], strict=True):  # type: ignore
+        place = origin(out.source)
+        if place is not None and (wanted is None or _node(place) in wanted):
+            for c in _listed(contributions):
+                _arrive(c, place, pending)
     return made
 
 
@@ -411,7 +421,7 @@ def _run_hooks(node: Node, pending: dict) -> None:
                         "return a cotangent like the one that was given, or None",
                     )
                 g = new
-            pending[place] = [g if g.source is not None else g.data]
+            pending[place] = g if g.source is not None else g.data
 
 
 def _zeros(like: np.ndarray, lift: bool):

@@ -83,8 +83,11 @@ def no_grad() -> set_grad_enabled:
 # --- tensor and node -----------------------------------------------------------------------------
 
 
+_NO_PARAMS: dict[str, Any] = {}  # one for all calls without
+
+
 class Node:
-    """One recorded call: `outs = op.forward(*values, **params)`.
+    """One recorded call: `out = op.forward(*values, **params)`.
 
     `values` are the arrays and numbers that the op was called with; `sources` says for each where
     it came from: a node, or `(node, index)` for one of several outputs, or None for a constant.
@@ -95,15 +98,20 @@ class Node:
     node's provenance, set by `mg.debug()` alone.
     """
 
-    __slots__ = ("__weakref__", "op", "outs", "params", "rank", "sources", "values", "where")
+    __slots__ = ("__weakref__", "op", "out", "params", "rank", "sources", "values", "where")
 
     # Few nodes have these: see `Fused`. The others shall cost as little as they can.
     expansion: tuple[Tensor, ...] | None = None
     saved: tuple = ()
 
-    def __init__(self, op: Op | None, sources, values, params: dict, outs: tuple):
+    def __init__(self, op: Op | None, sources, values, params: dict, out):
         self.op, self.sources, self.values, self.params = op, sources, values, params
-        self.outs, self.rank = outs, next(_rank)
+        self.out, self.rank = out, next(_rank)
+
+    @property
+    def outs(self) -> tuple[np.ndarray, ...]:
+        """The outputs, also where there is one; none once the node is used up."""
+        return self.out if type(self.out) is tuple else (self.out,)
 
     @property
     def args(self) -> tuple | None:
@@ -125,8 +133,8 @@ class Fused(Node):
 
     __slots__ = ("expansion", "saved")
 
-    def __init__(self, op, sources, values, params, outs, saved: tuple):
-        super().__init__(op, sources, values, params, outs)
+    def __init__(self, op, sources, values, params, out, saved: tuple):
+        super().__init__(op, sources, values, params, out)
         self.expansion, self.saved = None, saved
 
 
@@ -140,7 +148,7 @@ class Leaf(Node):
     __slots__ = ("grad", "passes", "written")
 
     def __init__(self):
-        super().__init__(None, (), (), {}, ())
+        super().__init__(None, (), (), _NO_PARAMS, ())
         self.grad: Tensor | None = None
         self.passes = 0  # backward passes since `grad` was last set
         self.written = -1
@@ -452,9 +460,9 @@ class Op:
             node: Node | None = None
             if record:
                 if self.fused:
-                    node = Fused(self, sources, values, params, (out,), saved)
+                    node = Fused(self, sources, values, params or _NO_PARAMS, out, saved)
                 else:
-                    node = Node(self, sources, values, params, (out,))
+                    node = Node(self, sources, values, params or _NO_PARAMS, out)
             if observers:
                 self._observed(values, (out,), node)
             t: Tensor = _new(Tensor)

@@ -129,6 +129,9 @@ if lib is not None:
 # --- pointers, scratch, checks -------------------------------------------------------------------
 
 
+SMALL_SCRATCH = 1 << 20  # bytes, of which every thread that multiplies has at least as many
+
+
 class _Scratch(threading.local):
     """Working memory for kernels, which never allocate: grows, is reused, one for each thread."""
 
@@ -136,7 +139,8 @@ class _Scratch(threading.local):
 
     def pointer(self, size: int):
         if self.size < size:
-            self.size, self.start = size, ffi.from_buffer(np.empty(size, np.uint8))
+            self.size = max(size, SMALL_SCRATCH)
+            self.start = ffi.from_buffer(np.empty(self.size, np.uint8))
         return self.start  # keeps its array alive
 
 
@@ -357,16 +361,17 @@ def sum(x, axis=None, keepdims=False):
 def row_sums(*arrays: np.ndarray) -> np.ndarray:
     """Sum of all rows of arrays (..., C), one chain over arrays and rows in the order given."""
     width = arrays[0].shape[-1]
-    for i, a in enumerate(arrays):
+    for i, a in enumerate(arrays if not _all_same([a.shape for a in arrays]) else ()):
         if a.shape[-1:] != (width,):
             raise ShapeError(
                 f"row_sums: argument {i}",
                 f"expected rows of {width} like those before it, got {a.shape}",
                 "sum rows of one width at a time",
             )
-    if not _in_c(*arrays):
-        return np.concatenate([_rows(a) for a in arrays]).sum(axis=0)
-    _dtype("row_sums", *arrays)
+    if not (_all_same([a.dtype for a in arrays]) and _in_c(arrays[0])):
+        if not _in_c(*arrays):
+            return np.concatenate([_rows(a) for a in arrays]).sum(axis=0)
+        _dtype("row_sums", *arrays)
     out = None
     for a in _merged(arrays):
         out = _accumulate(None, a, out)
@@ -402,9 +407,10 @@ def _gemm(a: np.ndarray, b: np.ndarray, start: np.ndarray | None, transposed=Fal
             start = np.asarray(start, order="C")
         ps, s_row, s_col = _from_buffer(start), (n if start.ndim == 2 else 0), 1
     out = np.empty((m, n), dtype) if m * n < LARGE >> 3 else _empty((m, n), dtype)
+    work = _scratch.pointer(_gemm_bytes(code, m, n, 1, k))
     _mg_gemm(
         code, m, n, 1, k, pa, a_row, 0, a_k, pb, 0, b_k, b_col,
-        ps, s_row, s_col, _from_buffer(out), n, _scratch.pointer(_gemm_bytes(code, m, n, 1, k)),
+        ps, s_row, s_col, _from_buffer(out), n, work,
     )  # fmt: skip
     return out
 
@@ -481,31 +487,37 @@ def products(*pairs):
     The chain runs over the pairs in the order given and over the rows of each in order.
     """
     left, right = pairs[0::2], pairs[1::2]
-    if len(left) != len(right) or any(
-        [a.shape[:-1] != b.shape[:-1] for a, b in zip(left, right, strict=True)]
+    shapes = [[a.shape for a in side] for side in (left, right)]
+    if not (
+        _all_same(shapes[0]) and _all_same(shapes[1]) and shapes[0][0][:-1] == shapes[1][0][:-1]
     ):
-        bad = next(i for i, (a, b) in enumerate(zip(left, right)) if a.shape[:-1] != b.shape[:-1])  # noqa: B905
-        raise ShapeError(
-            f"products: pair {bad}",
-            f"expected as many rows in both, got {left[bad].shape} and {right[bad].shape}",
-            "check the shapes",
-        )
-    m, n = left[0].shape[-1], right[0].shape[-1]
-    for i, (a, b) in enumerate(zip(left, right, strict=True)):
-        if a.shape[-1] != m or b.shape[-1] != n:
-            raise ShapeError(
-                f"products: pair {i}",
-                f"expected (..., {m}) and (..., {n}) like the first, got {a.shape} and {b.shape}",
-                "check the shapes",
-            )
-    if not _in_c(*pairs):
-        a, b = (np.concatenate([_rows(p) for p in pairs[i::2]]) for i in (0, 1))
-        return a.T @ b
-    _dtype("products", *pairs)
+        m, n = shapes[0][0][-1], shapes[1][0][-1]
+        for i, (a, b) in enumerate(zip(*shapes, strict=True)):
+            if a[:-1] != b[:-1]:
+                raise ShapeError(
+                    f"products: pair {i}",
+                    f"expected as many rows in both, got {a} and {b}",
+                    "check the shapes",
+                )
+            if a[-1] != m or b[-1] != n:
+                raise ShapeError(
+                    f"products: pair {i}",
+                    f"expected (..., {m}) and (..., {n}) like the first, got {a} and {b}",
+                    "check the shapes",
+                )
+    if not (_all_same([a.dtype for a in pairs]) and _in_c(left[0])):
+        if not _in_c(*pairs):
+            a, b = (np.concatenate([_rows(p) for p in side]) for side in (left, right))
+            return a.T @ b
+        _dtype("products", *pairs)
     out = None
     for a, b in zip(_merged(left), _merged(right), strict=True):
         out = _accumulate(a, b, out)
     return out
+
+
+def _all_same(things: list) -> bool:
+    return things.count(things[0]) == len(things)
 
 
 def _rows(a: np.ndarray) -> np.ndarray:
@@ -515,10 +527,10 @@ def _rows(a: np.ndarray) -> np.ndarray:
 
 def _merged(arrays) -> list[np.ndarray]:
     """Many small operands laid end to end make one product: same chain, one call."""
+    if len(arrays) > 1 and _all_same([2, *[a.ndim for a in arrays]]):
+        return [np.concatenate(arrays)]
     flat = [a if a.ndim in (2, 3) else _rows(a) for a in arrays]
-    if len(flat) > 1 and all(a.ndim == 2 for a in flat):
-        return [np.concatenate(flat)]
-    return flat
+    return [np.concatenate(flat)] if len(flat) > 1 and all(a.ndim == 2 for a in flat) else flat
 
 
 def _accumulate(a: np.ndarray | None, b: np.ndarray, out: np.ndarray | None) -> np.ndarray:

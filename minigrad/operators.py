@@ -1,7 +1,12 @@
-"""The one table that gives `Tensor` its operators, methods, and NumPy protocols."""
+"""The one table that gives `Tensor` its operators, its methods, and NumPy's protocols.
+
+A method or a NumPy function is the op of the same name; what stands here is only what differs.
+"""
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,124 +14,116 @@ import numpy as np
 
 from . import ops
 from .backward import backward
-from .errors import GradientError
-from .graph import Tensor
+from .errors import GradientError, UsageError
+from .graph import Op, Tensor, hooks
 
-
-def _power(x, exponent):
-    if isinstance(exponent, np.generic | np.ndarray) and exponent.ndim == 0:
-        exponent = exponent.item()  # as a Python number, which keeps the dtype of x
-    return ops.power(x, exponent)
-
-
-def _shape_arguments(shape: tuple) -> tuple:
-    return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
-
-
-def _index(index):
-    """Tensors of integers inside an index count as arrays."""
-    if isinstance(index, tuple):
-        return tuple(_index(i) for i in index)
-    if isinstance(index, list):
-        return np.asarray(index, dtype=None if index else np.int64)
-    index = index.data if isinstance(index, Tensor) else index
-    # A copy: the caller may change his array before the backward pass.
-    return index.copy() if isinstance(index, np.ndarray) else index
+# --- operators -----------------------------------------------------------------------------------
 
 
 def _reflected(op: Callable) -> Callable:
     return lambda x, y: op(y, x)
 
 
-_METHODS: dict[str, Callable] = {
-    "__add__": lambda x, y: ops.add(x, y),
-    "__radd__": _reflected(ops.add),
-    "__sub__": lambda x, y: ops.subtract(x, y),
-    "__rsub__": _reflected(ops.subtract),
-    "__mul__": lambda x, y: ops.multiply(x, y),
-    "__rmul__": _reflected(ops.multiply),
-    "__truediv__": lambda x, y: ops.divide(x, y),
-    "__rtruediv__": _reflected(ops.divide),
-    "__matmul__": lambda x, y: ops.matmul(x, y),
-    "__rmatmul__": _reflected(ops.matmul),
-    "__pow__": _power,
-    "__neg__": lambda x: ops.negative(x),
-    "__abs__": lambda x: ops.absolute(x),
-    "__getitem__": lambda x, index: ops.getitem(x, index=_index(index)),
-    "__iter__": lambda x: iter(ops.unstack(x)),
-    "__gt__": lambda x, y: ops.greater(x, y),
-    "__ge__": lambda x, y: ops.greater_equal(x, y),
-    "__lt__": lambda x, y: ops.less(x, y),
-    "__le__": lambda x, y: ops.less_equal(x, y),
-    "__eq__": lambda x, y: ops.equal(x, y),
-    "__ne__": lambda x, y: ops.not_equal(x, y),
-    "__hash__": object.__hash__,  # == is elementwise, so a tensor is found by identity
-    "sum": lambda x, axis=None, keepdims=False: ops.sum(x, axis=axis, keepdims=keepdims),
-    "mean": lambda x, axis=None, keepdims=False: ops.mean(x, axis=axis, keepdims=keepdims),
-    "max": lambda x, axis=None, keepdims=False: ops.max(x, axis=axis, keepdims=keepdims),
-    "min": lambda x, axis=None, keepdims=False: ops.min(x, axis=axis, keepdims=keepdims),
-    "reshape": lambda x, *shape: ops.reshape(x, shape=_shape_arguments(shape)),
-    "transpose": lambda x, *axes: ops.transpose(
-        x, axes=_shape_arguments(axes) if axes and axes[0] is not None else None
-    ),
-    "astype": lambda x, dtype: ops.astype(x, dtype=np.dtype(dtype)),
-    "backward": backward,
-}
-
-for _name, _method in _METHODS.items():
-    setattr(Tensor, _name, _method)
-Tensor.T = property(lambda x: ops.transpose(x))  # type: ignore[attr-defined]
+def _operator(op: Callable) -> Callable:
+    return lambda x, y: op(x, y)
 
 
-# --- NumPy's protocols: np.tanh(t) works where an op exists, anything else raises -----------------
+def _power(x, y):
+    """The power; an exponent that is a 0-d array counts as the number that it holds."""
+    return ops.power(x, y.item() if isinstance(y, np.ndarray) and y.ndim == 0 else y)
+
+
+_BINARY = {
+    "add": ops.add, "sub": ops.subtract, "mul": ops.multiply, "truediv": ops.divide,
+    "floordiv": ops.floor_divide, "mod": ops.remainder, "pow": _power, "matmul": ops.matmul,
+}  # fmt: skip
+_COMPARISON = {
+    "gt": ops.greater, "ge": ops.greater_equal, "lt": ops.less, "le": ops.less_equal,
+    "eq": ops.equal, "ne": ops.not_equal, "and": ops.logical_and, "or": ops.logical_or,
+    "xor": ops.logical_xor,
+}  # fmt: skip
+
+
+# --- methods -------------------------------------------------------------------------------------
+
+# Methods of arrays that are functions of the same name, the tensor first.
+_METHODS = [
+    "all", "any", "argmax", "argmin", "astype", "clip", "cumprod", "cumsum", "diagonal", "dot",
+    "max", "mean", "min", "prod", "ravel", "repeat", "round", "squeeze", "std", "sum", "swapaxes",
+    "take", "var",
+]  # fmt: skip
+
+
+def _method(function: Callable) -> Callable:
+    """An op is not bound to a tensor, as a function is."""
+    return (
+        (lambda x, *args, **kw: function(x, *args, **kw)) if isinstance(function, Op) else function
+    )
+
+
+def _numbers(shape: tuple) -> tuple:
+    """The arguments of `x.reshape(2, 3)`, or of `x.reshape((2, 3))`."""
+    return tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+
+
+def _transposed(x: Tensor, *axes) -> Tensor:
+    """The tensor with its axes in another order; reversed if none is given."""
+    return ops.transpose(x, axes=_numbers(axes) if axes and axes[0] is not None else None)
+
+
+def _register_hook(x: Tensor, hook: Callable) -> Callable[[], None]:
+    """Calls `hook(g)` in each backward pass, once the cotangent of this tensor is complete.
+
+    What `hook` returns, unless it is None, goes on in place of g. Returns a function that takes
+    the hook away. Raises `GradientError` for a tensor that needs no gradient.
+    """
+    if x.node is None:
+        raise GradientError(
+            "register_hook: on a constant",
+            "expected a tensor that needs a gradient",
+            "set requires_grad=True first, and check for .detach() and no_grad()",
+        )
+    found = hooks.setdefault(x.node, {}).setdefault(x.index, [])
+    found.append(hook)
+    return lambda: found.remove(hook) if hook in found else None
+
+
+# --- NumPy's protocols: np.tanh(t) works where an op exists, anything else raises ----------------
 
 _NUMPY: dict[Any, Callable] = {
-    np.add: ops.add,
-    np.subtract: ops.subtract,
-    np.multiply: ops.multiply,
-    np.divide: ops.divide,
-    np.matmul: ops.matmul,
-    np.negative: ops.negative,
-    np.absolute: ops.absolute,
-    np.exp: ops.exp,
-    np.log: ops.log,
-    np.sqrt: ops.sqrt,
-    np.tanh: ops.tanh,
-    np.maximum: ops.maximum,
-    np.minimum: ops.minimum,
+    getattr(np, name): getattr(ops, name) for name in ops.__all__ if hasattr(np, name)
+} | {
     np.power: _power,
-    np.square: lambda x: ops.multiply(x, x),
-    np.greater: ops.greater,
-    np.greater_equal: ops.greater_equal,
-    np.less: ops.less,
-    np.less_equal: ops.less_equal,
-    np.equal: ops.equal,
-    np.not_equal: ops.not_equal,
-    np.sum: lambda x, axis=None, keepdims=False: ops.sum(x, axis=axis, keepdims=keepdims),
-    np.mean: ops.mean,
-    np.max: lambda x, axis=None, keepdims=False: ops.max(x, axis=axis, keepdims=keepdims),
-    np.min: lambda x, axis=None, keepdims=False: ops.min(x, axis=axis, keepdims=keepdims),
-    np.reshape: lambda x, shape: ops.reshape(x, shape=shape),
-    np.transpose: lambda x, axes=None: ops.transpose(x, axes=axes),
-    np.moveaxis: ops.moveaxis,
-    np.swapaxes: ops.swapaxes,
-    np.expand_dims: ops.expand_dims,
-    np.squeeze: ops.squeeze,
-    np.concatenate: ops.concatenate,
-    np.stack: ops.stack,
-    np.where: ops.where,
-    np.shape: lambda x: x.shape,
-    np.ndim: lambda x: x.ndim,
-    np.size: lambda x: x.size,
-    np.broadcast_to: lambda x, shape: ops.broadcast_to(x, shape=shape),
+    np.split: lambda ary, indices_or_sections, axis=0: ops.split(ary, indices_or_sections, axis),
+    np.array_split: lambda ary, indices_or_sections, axis=0: ops.array_split(
+        ary, indices_or_sections, axis
+    ),
+    np.shape: lambda a: a.shape,
+    np.ndim: lambda a: a.ndim,
+    np.size: lambda a: a.size,
+}
+
+_INSTEAD = {
+    np.asarray: ".detach().numpy()",
+    np.nansum: "where(isnan(x), 0, x).sum()",
+    np.nanmean: "the sum of where(isnan(x), 0, x) over the number of others",
+    np.inner: "tensordot(x, y, axes=(-1, -1))",
+    np.median: "a sort by argsort, and take_along_axis",
+    np.linalg.det: "a product of eigenvalues or pivots computed with your own ops",
+    np.linalg.inv: "an Op of your own, whose rule is -inv^T g inv^T",
+    np.linalg.solve: "an Op of your own, whose rule solves with the transposed matrix",
+    np.convolve: "a product with stacked, shifted slices",
 }
 
 
 def _refuse(function) -> GradientError:
+    names = [name for name in ops.__all__ if len(name) > 2]
+    near = [f"mg.{name}" for name in difflib.get_close_matches(function.__name__, names, 2, 0.7)]
+    instead = _INSTEAD.get(function) or " or ".join(near) or "the ops of minigrad"
     return GradientError(
         f"numpy.{function.__name__}: of a tensor",
         "expected a function with a gradient rule here, got one without",
-        "use .detach().numpy() if no gradient is wanted, or build it from the ops of minigrad",
+        f"build it from {instead}, or use .detach().numpy() if no gradient is wanted",
     )
 
 
@@ -144,9 +141,18 @@ def _array_ufunc(self, ufunc, method, *inputs, **kwargs):
 
 
 def _array_function(self, function, types, args, kwargs):
-    if function not in _NUMPY:
+    own = _NUMPY.get(function)
+    if own is None:
         raise _refuse(function)
-    return _NUMPY[function](*args, **kwargs)
+    known = inspect.signature(own.forward if isinstance(own, Op) else own).parameters
+    for name in kwargs:
+        if name not in known:
+            raise UsageError(
+                f"numpy.{function.__name__}: of a tensor, with {name}=",
+                f"expected arguments among: {', '.join(known)}",
+                f"leave {name} out; a tensor keeps its dtype and is never written into",
+            )
+    return own(*args, **kwargs)
 
 
 def _array(self, dtype=None, copy=None):
@@ -159,6 +165,52 @@ def _array(self, dtype=None, copy=None):
     return np.array(self.data, dtype=dtype, copy=copy)
 
 
-Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
-Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]
-Tensor.__array__ = _array  # type: ignore[attr-defined]
+def _dlpack(self, **kwargs):
+    """The array for another library, without a copy (https://dmlc.github.io/dlpack)."""
+    return self.numpy().__dlpack__(**kwargs)
+
+
+def from_dlpack(array) -> Tensor:
+    """The array of another library as a constant, without a copy where that can be.
+
+    `array` is anything that offers `__dlpack__`: an array of NumPy, PyTorch, JAX on the CPU.
+    Raises `DtypeError` for dtypes other than floats and integers.
+
+    >>> a = np.ones(2)
+    >>> t = mg.from_dlpack(a)
+    >>> a[0] = 5.0
+    >>> t
+    tensor([5., 1.])
+    """
+    return Tensor(np.from_dlpack(array))
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+TABLE: dict[str, Any] = {
+    **{f"__{name}__": _operator(op) for name, op in (_BINARY | _COMPARISON).items()},
+    **{f"__r{name}__": _reflected(op) for name, op in _BINARY.items()},
+    "__neg__": lambda x: ops.negative(x),
+    "__pos__": lambda x: x,
+    "__abs__": lambda x: ops.absolute(x),
+    "__invert__": lambda x: ops.logical_not(x),
+    "__round__": lambda x, ndigits=None: ops.round(x, ndigits or 0),
+    "__hash__": object.__hash__,  # == is elementwise, so a tensor is found by identity
+    "__getitem__": lambda x, index: ops.getitem(x, index),
+    "__iter__": lambda x: iter(ops.unstack(x)),
+    **{name: _method(getattr(ops, name)) for name in _METHODS if hasattr(ops, name)},
+    "reshape": lambda x, *shape: ops.reshape(x, _numbers(shape)),
+    "transpose": _transposed,
+    "flatten": lambda x: ops.ravel(x),
+    "T": property(lambda x: ops.transpose(x)),
+    "backward": backward,
+    "register_hook": _register_hook,
+    "__array_ufunc__": _array_ufunc,
+    "__array_function__": _array_function,
+    "__array__": _array,
+    "__dlpack__": _dlpack,
+    "__dlpack_device__": lambda x: x.data.__dlpack_device__(),
+}
+
+for _name, _method in TABLE.items():
+    setattr(Tensor, _name, _method)

@@ -126,7 +126,7 @@ def test_a_node_knows_its_call():
     assert z.node.outs[0] is z.data
     assert z.node.rank > x.node.rank
     rows = mg.split(x, sections=1)
-    assert rows[0].node.params == {"sections": 1}
+    assert rows[0].node.params == {"sections": 1, "axis": 0}
     assert rows[0].index == 0
 
 

@@ -28,13 +28,23 @@ def _spread(g, x, axis):
     return broadcast_to(g.reshape(_kept(x.shape, axis)), shape=x.shape)
 
 
-sum = register(
+_sum = register(
     Op(
         "sum",
         lambda x, *, axis=None, keepdims=False: kernels.sum(x, axis, keepdims),
         vjps=[lambda g, out, x, *, axis=None, keepdims=False: _spread(g, x, axis)],
+        doc="The sum over axes; the gradient is spread over them.",
     ),
 )
+
+
+def sum(x, axis=None, keepdims=False):
+    """The sum over `axis` (None for all, a number, a tuple), in an order that the shape sets.
+
+    >>> mg.sum(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    array([4., 6.])
+    """
+    return _sum(x, axis=axis, keepdims=keepdims)
 
 
 def _sum_to(x, *, shape):
@@ -51,13 +61,24 @@ sum_to = register(
     Op("sum_to", _sum_to, vjps=[lambda g, out, x, *, shape: broadcast_to(g, shape=x.shape)]),
 )
 
-broadcast_to = register(
+_broadcast_to = register(
     Op(
         "broadcast_to",
         lambda x, *, shape: np.broadcast_to(x, shape),
         vjps=[lambda g, out, x, *, shape: g],  # the pass sums g back to the shape of x
+        doc="x repeated along axes of length one, and along new ones in front; g is summed.",
     ),
 )
+
+
+def broadcast_to(x, shape):
+    """x as a view of `shape`, repeated along axes of length one and along new ones in front.
+
+    >>> mg.broadcast_to(np.array([1.0, 2.0]), (2, 2))
+    array([[1., 2.],
+           [1., 2.]])
+    """
+    return _broadcast_to(x, shape=shape)
 
 
 def mean(x, axis=None, keepdims=False):
@@ -97,8 +118,26 @@ def _extreme(name, ufunc):
 
 
 # Among equal extremes the gradient is shared equally, as in PyTorch's amax and amin.
-max = _extreme("max", np.maximum)
-min = _extreme("min", np.minimum)
+_max = _extreme("max", np.maximum)
+_min = _extreme("min", np.minimum)
+
+
+def max(x, axis=None, keepdims=False):
+    """The largest element over `axis` (None for all, a number, a tuple).
+
+    >>> mg.max(np.array([[1.0, 2.0], [4.0, 3.0]]), axis=1)
+    array([2., 4.])
+    """
+    return _max(x, axis=axis, keepdims=keepdims)
+
+
+def min(x, axis=None, keepdims=False):
+    """The smallest element over `axis` (None for all, a number, a tuple).
+
+    >>> mg.min(np.array([[1.0, 2.0], [4.0, 3.0]]), axis=1)
+    array([1., 3.])
+    """
+    return _min(x, axis=axis, keepdims=keepdims)
 
 
 def _lowered(x, axes):
