@@ -33,11 +33,11 @@ def _power(x, y):
     return ops.power(x, y.item() if isinstance(y, np.ndarray) and y.ndim == 0 else y)
 
 
-_BINARY = {
+_BINARY: dict[str, Callable] = {
     "add": ops.add, "sub": ops.subtract, "mul": ops.multiply, "truediv": ops.divide,
     "floordiv": ops.floor_divide, "mod": ops.remainder, "pow": _power, "matmul": ops.matmul,
 }  # fmt: skip
-_COMPARISON = {
+_COMPARISON: dict[str, Callable] = {
     "gt": ops.greater, "ge": ops.greater_equal, "lt": ops.less, "le": ops.less_equal,
     "eq": ops.equal, "ne": ops.not_equal, "and": ops.logical_and, "or": ops.logical_or,
     "xor": ops.logical_xor,
