@@ -1,9 +1,27 @@
-/* The elementwise kernels as NumPy knows loops: one dimension, strides in bytes. NumPy allocates, broadcasts and
- * walks the other dimensions; here strided arguments pass through a small block on the stack. */
-#include <fenv.h>
+/* Kernels as NumPy knows loops, strides in bytes: NumPy checks shapes, allocates the result, broadcasts, and walks
+ * the dimensions that a loop does not know of. A call costs a fraction of one through cffi. */
 #include <string.h>
 
+#if defined __SSE2__
+#include <xmmintrin.h>
+#else
+#include <fenv.h>
+#endif
+
 #include "minigrad.h"
+
+/* NumPy reads the flags after the loop and would warn. feclearexcept also clears those of the x87 unit, which
+ * costs as much as fifty elements. */
+static void clear_flags(void)
+{
+#if defined __SSE2__
+    _mm_setcsr(_mm_getcsr() & ~0x3fu);
+#else
+    feclearexcept(FE_ALL_EXCEPT);
+#endif
+}
+
+/* --- elementwise: one dimension. Strided arguments pass through a small block on the stack. --- */
 
 enum { BLOCK = 256 }; /* elements */
 
@@ -45,7 +63,7 @@ static void loop(kernel run, int inputs, int dtype, char **args, int64_t n, cons
             scatter(args[inputs] + start * strides[inputs], out, strides[inputs], m, width);
         }
     }
-    feclearexcept(FE_ALL_EXCEPT);
+    clear_flags();
 }
 
 void mg_loop_unary_f32(char **args, const intptr_t *size, const intptr_t *strides, void *data)
@@ -66,4 +84,67 @@ void mg_loop_rule_f32(char **args, const intptr_t *size, const intptr_t *strides
 void mg_loop_rule_f64(char **args, const intptr_t *size, const intptr_t *strides, void *data)
 {
     loop(rule, 2, MG_F64, args, size[0], strides, data);
+}
+
+/* --- products: the dimensions m, k, n, for every element of the outer ones --- */
+
+enum { STACK = 192 * 1024 }; /* bytes of working memory, more than one panel of columns ever needs */
+
+struct product {
+    int dtype;
+    int64_t width, k, a_row, a_k, b_k, b_col, s_row, s_col, o_row;
+    char *scratch;
+};
+
+/* In one piece where the stack has room for its working memory, else in halves: elements do not depend on each
+ * other. */
+static void product(const struct product *p, int64_t m, int64_t n, const char *a, const char *b, const char *s,
+                    char *out)
+{
+    if (mg_gemm_scratch(p->dtype, m, n, 1, p->k) <= STACK) {
+        mg_gemm(p->dtype, m, n, 1, p->k, a, p->a_row, 0, p->a_k, b, 0, p->b_k, p->b_col, s, p->s_row, p->s_col,
+                out, p->o_row, p->scratch);
+    } else if (m > n) {
+        const int64_t h = m / 2;
+        product(p, h, n, a, b, s, out);
+        product(p, m - h, n, a + h * p->a_row * p->width, b, s ? s + h * p->s_row * p->width : s,
+                out + h * p->o_row * p->width);
+    } else {
+        const int64_t h = n / 2;
+        product(p, m, h, a, b, s, out);
+        product(p, m, n - h, a, b + h * p->b_col * p->width, s ? s + h * p->s_col * p->width : s,
+                out + h * p->width);
+    }
+}
+
+static void products(int dtype, char **args, const intptr_t *sizes, const intptr_t *strides, void *data)
+{
+    const int kind = (int)(intptr_t)data, last = kind == MG_MATMUL ? 2 : 3; /* args[last] is the result */
+    const int64_t width = dtype == MG_F32 ? 4 : 8, outer = sizes[0], m = sizes[1], k = sizes[2], n = sizes[3];
+    char scratch[STACK];
+    struct product p = {.dtype = dtype, .width = width, .k = k, .scratch = scratch};
+    const intptr_t *core = strides + last + 1;
+    p.a_row = *core++ / width, p.a_k = *core++ / width;
+    if (kind == MG_MATMUL) {
+        p.b_k = *core++ / width, p.b_col = *core++ / width;
+    } else {
+        p.b_col = *core++ / width, p.b_k = *core++ / width;
+        if (kind == MG_AFFINE_START) p.s_row = *core++ / width;
+        p.s_col = *core++ / width;
+    }
+    p.o_row = *core / width;
+    for (int64_t i = 0; i < outer; i++)
+        product(&p, m, n, args[0] + i * strides[0], args[1] + i * strides[1],
+                last == 3 ? args[2] + i * strides[2] : NULL, args[last] + i * strides[last]);
+    clear_flags();
+}
+
+void mg_loop_product_f32(char **args, const intptr_t *sizes, const intptr_t *strides, void *data)
+{
+    products(MG_F32, args, sizes, strides, data);
+}
+
+void mg_loop_product_f64(char **args, const intptr_t *sizes, const intptr_t *strides, void *data)
+{
+    products(MG_F64, args, sizes, strides, data);
 }

@@ -64,6 +64,17 @@ void mg_gemm(int dtype, int64_t m, int64_t n, int64_t blocks, int64_t k,
              const void *start, int64_t start_row, int64_t start_col,
              void *out, int64_t out_row, void *scratch);
 
+/* The product as the inner loop of a NumPy gufunc: sizes are those of the outer dimensions, m, k, n; data is
+ * what is computed, and so the signature.
+ *
+ *     MG_MATMUL (m,k),(k,n)->(m,n): x y        MG_AFFINE_BIAS (m,k),(n,k),(n)->(m,n): x w^T begun at b
+ *     MG_AFFINE_START (m,k),(n,k),(m,n)->(m,n): x w^T begun at s
+ *
+ * The rows of the result are contiguous. Working memory is on the stack. */
+enum { MG_MATMUL = 0, MG_AFFINE_BIAS = 1, MG_AFFINE_START = 2 };
+void mg_loop_product_f32(char **args, const intptr_t *sizes, const intptr_t *strides, void *data);
+void mg_loop_product_f64(char **args, const intptr_t *sizes, const intptr_t *strides, void *data);
+
 /* The LSTM over a whole sequence, gate order i f g o. Shapes, all contiguous:
  *
  *     x [T][N][I]   w [4H][I]   u [4H][H]   b [4H]   h0 c0 h_last c_last [N][H]   lengths [N] or NULL

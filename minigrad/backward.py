@@ -2,13 +2,12 @@
 
 No calculus here: derivatives are the rules in `ops/`. The pass walks the nodes from the newest to
 the oldest, calls each node's rule once, when everything that depends on it has been visited, and
-collects for each node the contributions to its cotangent *in the order in which they arrive*.
+collects for each place the contributions to its cotangent *in the order in which they arrive*.
 That order is part of the bit contract.
 """
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from .errors import GradientError, GraphFreedError, ShapeError
+from .expand import by_rank, entered, expand, node_of, origin, sources_of
 from .graph import (
-    RANK_LEVEL,
     Leaf,
     Node,
     Op,
     Place,
     Tensor,
+    described,
     hooks,
     observers,
     register,
@@ -30,8 +30,13 @@ from .graph import (
     set_grad_enabled,
 )
 
+_ndarray = np.ndarray
+
 # An identity marks the place where a function being differentiated begins (see `transforms.py`).
 identity = register(Op("identity", lambda x: x, vjps=[lambda g, out, x: g]))
+
+
+# --- contributions -------------------------------------------------------------------------------
 
 
 class Deferred:
@@ -48,72 +53,47 @@ class Deferred:
         raise NotImplementedError(cls.__name__ + ".total")
 
 
-def _listed(arrived) -> list:
-    """Contributions as a list: one stands alone, several in a list, none is None."""
-    return arrived if type(arrived) is list else [] if arrived is None else [arrived]
+# A cotangent on its way is what has arrived: one contribution as it is, several in a list.
 
 
-def total(contributions: Any) -> Any:
-    """The sum of contributions: arrays in order of arrival, then each kind of deferred ones."""
-    if type(contributions) is not list:
-        contributions = [contributions]
-    if len(contributions) == 1:
-        (only,) = contributions
-        return type(only).total(contributions) if isinstance(only, Deferred) else only
+def _arrive(contribution, place: Place, pending: dict[Place, Any]) -> None:
+    """Puts a contribution behind those that have arrived at a place."""
+    arrived = pending.get(place)
+    if arrived is None:
+        pending[place] = contribution
+    elif type(arrived) is list:
+        arrived.append(contribution)
+    else:
+        pending[place] = [arrived, contribution]
+
+
+def total(arrived: Any) -> Any:
+    """The sum of what has arrived: arrays in order, then each kind of deferred ones."""
+    if type(arrived) is not list:
+        return arrived.total([arrived]) if isinstance(arrived, Deferred) else arrived
     plain: list[Any] = []
     deferred: dict[type[Deferred], list] = {}
-    for c in contributions:
+    for c in arrived:
         if isinstance(c, Deferred):
             deferred.setdefault(type(c), []).append(c)
         else:
             plain.append(c)
-    plain.extend(kind.total(group) for kind, group in deferred.items())
+    if deferred:
+        plain.extend([kind.total(group) for kind, group in deferred.items()])
     result = plain[0]
-    for i, c in enumerate(plain[1:]):
-        if i and isinstance(result, np.ndarray) and result.shape:
-            result += c  # the sum is ours alone
+    for i in range(1, len(plain)):
+        if i > 1 and type(result) is _ndarray and result.ndim:
+            result += plain[i]  # the sum is ours alone
         else:
-            result = result + c
+            result = result + plain[i]
     return result
 
 
-# --- which nodes, in which order ------------------------------------------------------------------
-
-
-def origin(source: Place | None) -> Place | None:
-    """A place in the graph; of an output of an expanded node, the place that it became."""
-    while source is not None:
-        node, index = source if isinstance(source, tuple) else (source, 0)
-        if node.expansion is None:
-            break
-        source = node.expansion[index].source
-    return source
-
-
-def _node(source: Any) -> Node:
-    return source[0] if type(source) is tuple else source
-
-
-def _sources(node: Node) -> list[Node]:
-    """The nodes that this one was computed from."""
-    found = []
-    for source in node.sources or ():
-        if source is not None:
-            n = _node(source)
-            if n.expansion is not None:
-                source = origin(source)
-                if source is None:
-                    continue
-                n = _node(source)
-            found.append(n)
-    return found
-
-
-_rank = operator.attrgetter("rank")
+# --- which nodes, in which order -----------------------------------------------------------------
 
 
 def _nodes_behind(
-    places: Iterable[Place], targets: set[Node] | None, expand: bool
+    places: Iterable[Place], targets: set[Node] | None, create_graph: bool
 ) -> tuple[list[Node], bool]:
     """The nodes on a path from `places` to a target, oldest first (no targets: to any leaf).
 
@@ -121,36 +101,37 @@ def _nodes_behind(
     """
     # Nothing made before the oldest target can depend on it, so the search need not go there.
     floor = min((n.rank for n in targets), default=0) if targets is not None else -1
-    stack = [_node(p) for p in places]
-    seen: set[Node] = set()
-    expanded = False
+    seen = {node_of(place) for place in places}
+    stack, leaves, replaced, expanded = list(seen), [], [], False
     while stack:
         node = stack.pop()
-        if node in seen:
-            continue
-        if node.sources is None:
-            raise _freed(node)
-        if expand and node.op is not None and node.op.reference is not None:
-            stack.extend(_node(p) for t in _expand(node) if (p := origin(t.source)) is not None)
-            continue
-        seen.add(node)
-        for source in node.sources:
+        sources = node.sources
+        if not sources:
+            if sources is None:
+                raise _freed(node)
+            leaves.append(node)
+        if create_graph and node.op is not None and node.op.reference is not None:
+            sources = [t.source for t in expand(node)]
+            replaced.append(node)
+        for source in sources:
             if source is not None:
                 n = source[0] if type(source) is tuple else source
                 if n.expansion is not None:
                     expanded = True
                     if (source := origin(source)) is None:
                         continue
-                    n = _node(source)
+                    n = node_of(source)
                 if n not in seen and n.rank >= floor:
+                    seen.add(n)
                     stack.append(n)
-    oldest_first = sorted(seen, key=_rank)
-    _check_written(oldest_first)
+    seen.difference_update(replaced)
+    oldest_first = sorted(seen, key=by_rank)
+    _check_written(leaves, oldest_first)
     if targets is None:
         return oldest_first, expanded
     needed: set[Node] = set()
     for node in oldest_first:
-        if node in targets or not needed.isdisjoint(_sources(node)):
+        if node in targets or not needed.isdisjoint(sources_of(node)):
             needed.add(node)
     return [n for n in oldest_first if n in needed], expanded
 
@@ -164,12 +145,11 @@ def _freed(node: Node) -> GraphFreedError:
     )
 
 
-def _check_written(oldest_first: list[Node]) -> None:
+def _check_written(leaves: list, oldest_first: list[Node]) -> None:
     """Raises if an array was changed in place after a call that backward is to go through."""
-    written = max((n.written for n in oldest_first if isinstance(n, Leaf)), default=-1)
-    oldest_call = next((n.rank for n in oldest_first if n.op is not None), written)
-    if written <= oldest_call:  # as good as always
-        return
+    written = max([leaf.written for leaf in leaves], default=-1)
+    if written < 0 or written <= next((n.rank for n in oldest_first if n.op), written):
+        return  # as good as always
     for node in oldest_first:
         for i, source in enumerate(node.sources or ()):
             if isinstance(source, Leaf) and source.written > node.rank:
@@ -182,55 +162,6 @@ def _check_written(oldest_first: list[Node]) -> None:
                 )
 
 
-def described(node: Node) -> str:
-    """The name of a node's op, and where it was called if `mg.debug()` was on."""
-    where = getattr(node, "where", None)
-    name = node.op.name if node.op is not None else "leaf"
-    return f"{name} ({where})" if where else name
-
-
-# --- fused nodes unfolded -------------------------------------------------------------------------
-
-_expanding = threading.RLock()
-
-
-def _unfolded(node: Node) -> tuple[tuple[Tensor, ...], list[Node]]:
-    """A fused node's outputs computed by its op's reference, and the nodes made, oldest first."""
-    assert node.op is not None and node.op.reference is not None and node.args is not None
-    marker = Leaf().rank
-    with set_grad_enabled(True):
-        out = node.op.reference(*node.args, **node.params)
-    outs = out if isinstance(out, tuple) else (out,)
-    stack = [t.node for t in outs if t.node is not None]
-    made: set[Node] = set()
-    while stack:
-        inner = stack.pop()
-        if inner.rank > marker and inner not in made:
-            made.add(inner)
-            stack.extend(_sources(inner))
-    return outs, sorted(made, key=_rank)
-
-
-def _expand(node: Node) -> tuple[Tensor, ...]:
-    """Unfolds a fused node in place: its op's reference, run on the same arguments, stands for it.
-
-    A fused op has no rule for its rule, so a pass that is to be differentiated again expands it
-    first. The new nodes take ranks from the gap below the fused node's, as if they had been made
-    in its place: from here on the graph *is* the unfolded one, to any order and to the bit (and
-    at the unfolded one's speed).
-    """
-    with _expanding:  # two passes, in one thread or in two, must find the same nodes
-        if node.expansion is None:
-            outs, made = _unfolded(node)
-            gap = RANK_LEVEL  # what is expanded within an expansion finds a smaller gap
-            while node.rank % (gap * RANK_LEVEL) == 0 and gap < RANK_LEVEL**2:
-                gap *= RANK_LEVEL
-            for i, inner in enumerate(made):
-                inner.rank = node.rank - gap + (i + 1) * (gap // RANK_LEVEL)
-            node.expansion = outs  # type: ignore[misc]
-        return node.expansion
-
-
 # --- the walk ------------------------------------------------------------------------------------
 
 
@@ -240,21 +171,22 @@ def pull_back(
     targets: set[Node] | None = None,
     create_graph: bool = False,
     retain_graph: bool = True,
-) -> dict[Place, list]:
-    """Contributions to the cotangent of each target (or each leaf), in order of arrival.
+) -> dict[Place, Any]:
+    """What arrives at each target (or each leaf): a contribution, or a list in order of arrival.
 
     With `create_graph` the rules are fed tensors and what they compute is recorded; otherwise
     they are fed plain arrays.
     """
     ends = [p for t in outputs if (p := origin(t.source)) is not None]
-    order, expanded = _nodes_behind(ends, targets, expand=create_graph)
+    order, expanded = _nodes_behind(ends, targets, create_graph)
     wanted = None if targets is None else set(order)  # None: every node leads to a leaf
     pending: dict[Place, Any] = {}
-    for place, g in zip((origin(t.source) for t in outputs), cotangents, strict=True):
-        if place is not None and (wanted is None or _node(place) in wanted):
+    for t, g in zip(outputs, cotangents, strict=True):
+        place = origin(t.source)  # an output may have been expanded meanwhile
+        if place is not None and (wanted is None or node_of(place) in wanted):
             _arrive(g, place, pending)
 
-    found: dict[Place, list] = {}
+    found: dict[Place, Any] = {}
     hooked = len(hooks) > 0
     plain = not (create_graph or observers or expanded)
     with set_grad_enabled(create_graph):
@@ -263,46 +195,28 @@ def pull_back(
             op = node.op
             if hooked:
                 _run_hooks(node, pending)
-            if op is None or (wanted is not None and node in targets):  # type: ignore[operator]
-                found |= {p: _listed(pending[p]) for p in _places(node) if p in pending}
-                if op is None or wanted is None or wanted.isdisjoint(_sources(node)):
+            if op is None or (targets is not None and node in targets):
+                found |= {p: pending[p] for p in _places(node) if p in pending}
+                if op is None or wanted is None or wanted.isdisjoint(sources_of(node)):
                     continue
-            arrived: Any
             if op.multi:
-                arrived = [pending.pop(place, None) for place in _places(node)]
-                if all(c is None for c in arrived):
+                arrived: Any = [pending.pop((node, i), None) for i in range(len(node.out))]
+                if all([c is None for c in arrived]):
                     continue
             elif (arrived := pending.pop(node, None)) is None:
                 continue
-            if op.vjp is None and op.vjps is None:  # a reference alone: unfolded for now
-                order.extend(_entered(node, arrived, wanted, pending))
-            elif plain and op.vjps is not None and not (op.multi or op.fused or node.params):
+            if plain and op.plain and not node.params:
                 _visit_plain(node, arrived, wanted, pending)
-            else:
+            elif op.vjp is not None or op.vjps is not None:
                 _visit(node, arrived, wanted, pending, create_graph)
+            else:  # a reference alone
+                order.extend(_enter(node, arrived, wanted, pending))
             if not retain_graph:
                 node.sources = None
                 node.values = node.out = ()
                 if op.fused:
                     node.saved = ()  # type: ignore[misc]
     return found
-
-
-def _visit_plain(node: Node, g: Any, wanted: set[Node] | None, pending: dict) -> None:
-    """What `_visit` does, for the most common kind of op and of pass: one output, plain arrays."""
-    if type(g) is not np.ndarray:
-        g = total(g)
-    values, out = node.values, node.out
-    rules: Any = node.op.array_vjps  # type: ignore[union-attr]
-    for i, source in enumerate(node.sources):
-        if source is not None and (wanted is None or _wants(source, wanted)):
-            c = rules[i](g, out, *values)
-            if type(c) is not np.ndarray or c.shape != values[i].shape:
-                _send(c, source, values[i], pending)
-            elif source in pending:
-                _arrive(c, source, pending)
-            else:
-                pending[source] = c
 
 
 def _places(node: Node) -> list[Place]:
@@ -330,76 +244,71 @@ def _visit(node: Node, arrived, wanted: set[Node] | None, pending: dict, lift: b
     if node.saved:
         out = (*(out if op.multi else (out,)), *node.saved)
 
-    rules = op.vjps if lift else op.array_vjps
-    if rules is not None:
-        for rule, source, value in zip(rules, sources, values):  # noqa: B905 (a rule may be missing at the end)
-            if source is not None and rule is not None:
-                if wanted is not None and not _wants(source, wanted):
-                    continue
-                c = rule(g, out, *values, **params) if params else rule(g, out, *values)
-                _send(c, source, value, pending)
+    needs = [s is not None and (wanted is None or _wants(s, wanted)) for s in sources]
+    if op.vjp is not None:
+        contributions = op.vjp(needs, g, out, *values, **params)
     else:
-        needs = [s is not None and (wanted is None or _wants(s, wanted)) for s in sources]
-        cs = op.vjp(needs, g, out, *values, **params)  # type: ignore[misc]
-        for need, source, value, c in zip(needs, sources, values, cs, strict=True):
-            if need and c is not None:
-                _send(c, source, value, pending)
+        rules: Any = op.vjps if lift else op.array_vjps
+        contributions = [
+            rule(g, out, *values, **params) if need else None
+            for rule, need in zip(rules, needs)  # noqa: B905 (a rule may be missing at the end)
+        ]
+    for need, source, value, c in zip(needs, sources, node.values, contributions):  # noqa: B905
+        if need and c is not None:
+            _send(c, source, value, pending)
     if observers and (observer := observers.get(threading.get_ident())) is not None:
         observer.visited(node, g)
 
 
+def _visit_plain(node: Node, g: Any, wanted: set[Node] | None, pending: dict) -> None:
+    """What `_visit` does, for the most common kind of op and of pass: one output, plain arrays."""
+    if type(g) is not _ndarray:
+        g = total(g)
+    values, out = node.values, node.out
+    rules: Any = node.op.array_vjps  # type: ignore[union-attr]
+    for rule, source, value in zip(rules, node.sources, values):  # noqa: B905
+        if source is not None and (wanted is None or node_of(source) in wanted):
+            c = rule(g, out, *values)
+            if type(c) is not _ndarray or c.shape != value.shape:
+                _send(c, source, value, pending)
+            elif source in pending:
+                _arrive(c, source, pending)
+            else:
+                pending[source] = c
+
+
+def _enter(node: Node, arrived, wanted: set[Node] | None, pending: dict) -> list[Node]:
+    """The nodes that stand for one without rules, which take over what has arrived at it."""
+    outs, made = entered(node)
+    if wanted is not None:
+        for inner in made:
+            if not wanted.isdisjoint(sources_of(inner)):
+                wanted.add(inner)
+        made = [inner for inner in made if inner in wanted]
+    for out, g in zip(outs, arrived if node.op.multi else [arrived], strict=True):  # type: ignore
+        place = origin(out.source)
+        if g is not None and place is not None and (wanted is None or node_of(place) in wanted):
+            for c in g if type(g) is list else [g]:
+                _arrive(c, place, pending)
+    return made
+
+
 def _wants(source: Place, wanted: set[Node]) -> bool:
     place = origin(source)
-    return place is not None and _node(place) in wanted
+    return place is not None and node_of(place) in wanted
 
 
 def _send(contribution, source: Place, value, pending: dict) -> None:
     """Sends one contribution, or a list of them, summed over the axes that were broadcast."""
-    if isinstance(contribution, Deferred):
-        pass
-    elif isinstance(contribution, list):
+    if isinstance(contribution, list):
         for c in contribution:
             _send(c, source, value, pending)
         return
-    elif contribution.shape != value.shape:
+    if not isinstance(contribution, Deferred) and contribution.shape != value.shape:
         contribution = registry["sum_to"](contribution, shape=value.shape)
-    if _node(source).expansion is not None:
+    if node_of(source).expansion is not None:
         source = origin(source)  # type: ignore[assignment]
     _arrive(contribution, source, pending)
-
-
-def _arrive(contribution, place: Place, pending: dict) -> None:
-    """Puts a contribution behind those that have arrived: alone as it is, several as a list."""
-    arrived = pending.get(place)
-    if arrived is None:
-        pending[place] = contribution
-    elif type(arrived) is list:
-        arrived.append(contribution)
-    else:
-        pending[place] = [arrived, contribution]
-
-
-def _entered(node: Node, arrived, wanted: set[Node] | None, pending: dict) -> list[Node]:
-    """The nodes that stand for one without rules, made for this pass alone (see `checkpoint`)."""
-    outs, made = _unfolded(node)
-    for i, (out, first) in enumerate(zip(outs, node.outs, strict=True)):
-        if not np.array_equal(out.data, first, equal_nan=True):
-            raise GradientError(
-                f"backward: {described(node)} computed again, output {i}",
-                "expected the values of the forward pass, got others",
-                "draw random numbers outside of the function, and change nothing that it reads",
-            )
-    if wanted is not None:
-        for inner in made:
-            if not wanted.isdisjoint(_sources(inner)):
-                wanted.add(inner)
-        made = [inner for inner in made if inner in wanted]
-    for out, contributions in zip(outs, arrived if node.op.multi else [arrived], strict=True):  # type: ignore
-        place = origin(out.source)
-        if place is not None and (wanted is None or _node(place) in wanted):
-            for c in _listed(contributions):
-                _arrive(c, place, pending)
-    return made
 
 
 def _run_hooks(node: Node, pending: dict) -> None:
@@ -458,10 +367,10 @@ def _seed(output: Tensor, gradient) -> Any:
     return gradient if isinstance(gradient, Tensor) else array
 
 
-def _own(contributions: list) -> Any:
-    """Their total, as the receiver's own: an array that arrived alone may be somebody else's."""
-    g = total(contributions)
-    if len(contributions) > 1 or isinstance(contributions[0], Deferred):
+def _own(arrived: Any) -> Any:
+    """Its total, as the receiver's own: an array that arrived alone may be somebody else's."""
+    g = total(arrived)
+    if type(arrived) is list or isinstance(arrived, Deferred):
         return g
     return Tensor.at(np.array(g.data), g.source) if isinstance(g, Tensor) else np.array(g)
 
@@ -496,9 +405,9 @@ def backward(
     keep = create_graph if retain_graph is None else retain_graph
     found = pull_back([output], [g], None, create_graph, keep)
     with set_grad_enabled(create_graph):
-        for leaf, contributions in found.items():
+        for leaf, arrived in found.items():
             assert isinstance(leaf, Leaf)
-            g = _own(contributions)
+            g = _own(arrived)
             g = g if isinstance(g, Tensor) else Tensor.of(g, None)
             leaf.passes += 1
             leaf.grad = g if leaf.grad is None else leaf.grad + g  # type: ignore[operator]
@@ -521,14 +430,14 @@ def gradients(
         for i, o in enumerate(outputs)
     ]
     if create_graph:
-        for node in (_node(p) for t in inputs if (p := origin(t.source)) is not None):
+        for node in (node_of(p) for t in inputs if (p := origin(t.source)) is not None):
             # A graph that was used up is found out, and named, by the walk.
             if node.sources is not None and node.op is not None and node.op.reference is not None:
-                _expand(node)
-    targets = {_node(p) for t in inputs if (p := origin(t.source)) is not None}
+                expand(node)
+    targets = {node_of(p) for t in inputs if (p := origin(t.source)) is not None}
     if not targets:
         return [None] * len(inputs)
     found = pull_back(outputs, seeds, targets, create_graph)
     with set_grad_enabled(create_graph):
         arrived = [found.get(origin(t.source)) for t in inputs]  # type: ignore[arg-type]
-        return [_own(contributions) if contributions else None for contributions in arrived]
+        return [_own(g) if g is not None else None for g in arrived]

@@ -84,6 +84,8 @@ def no_grad() -> set_grad_enabled:
 
 
 _NO_PARAMS: dict[str, Any] = {}  # one for all calls without
+_NONE: Any = object()  # in place of an argument that is not there
+_ndarray = np.ndarray
 
 
 class Node:
@@ -123,6 +125,13 @@ class Node:
 
     def __repr__(self):
         return f"<Node {self.op.name if self.op else 'leaf'} rank {self.rank}>"
+
+
+def described(node: Node) -> str:
+    """The name of a node's op, and where it was called if `mg.debug()` was on."""
+    where = getattr(node, "where", None)
+    name = node.op.name if node.op is not None else "leaf"
+    return f"{name} ({where})" if where else name
 
 
 Place = Node | tuple[Node, int]  # one array in the graph: a node, or one output of several
@@ -321,6 +330,10 @@ class Tensor:
         return f"tensor({body}{kind}{note})"
 
 
+def _as_array(out) -> np.ndarray:
+    return out if type(out) is _ndarray else np.asarray(out)
+
+
 def _array(data) -> np.ndarray:
     """`data` as an array of a supported dtype: float32, float64, or integers and booleans."""
     a = data.data if isinstance(data, Tensor) else np.asarray(data)
@@ -410,76 +423,98 @@ class Op:
         self.array_vjps = tuple(array_vjps) if array_vjps is not None else self.vjps
         self.constant_in = self.vjps is not None and None in self.vjps
         self.fused = reference is not None or forward_saving is not None
+        self.long = multi or self.fused or self.constant_in  # to be called by `apply`
+        self.plain = not (multi or self.fused) and vjps is not None  # the backward pass may hurry
         self.__doc__ = doc
 
     def __repr__(self):
         return f"<Op {self.name}>"
 
-    def __call__(self, *args, **params) -> Any:
-        """Arrays in, arrays out, nothing recorded; with a tensor among them, tensors out."""
-        # What values the op is called with, and where they come from. The two most common kinds of
-        # call stand here; `_gather` would give the same.
+    def __call__(self, x=_NONE, y=_NONE, *more, **params) -> Any:
+        """Arrays in, arrays out, nothing recorded; with a tensor among them, tensors out.
+
+        `apply` does this for every op and every call. The most common ones take a shorter way to
+        the same result here: one tensor, or a tensor and another or a number, one output.
+        """
+        if more or params or self.long or observers:
+            args = () if x is _NONE else (x,) if y is _NONE else (x, y, *more)
+            return self.apply(args, params)
+        values: Any
+        sources: Any
+        b: Any
+        try:
+            if y is _NONE:
+                if not isinstance(x, Tensor):
+                    return self.apply(() if x is _NONE else (x,), params)
+                a = x.data
+                out = self.forward(a)
+                values, sources, record = (a,), (x.source,), x.source is not None
+            else:
+                if not isinstance(x, Tensor):
+                    return self.apply((x, y), params)
+                a = x.data
+                if isinstance(y, Tensor):
+                    b, source = y.data, y.source
+                    if a.dtype is not b.dtype:
+                        return self.apply((x, y), params)
+                elif type(y) is float or type(y) is int:
+                    b, source = y, None
+                else:
+                    return self.apply((x, y), params)
+                out = self.forward(a, b)
+                values, sources = (a, b), (x.source, source)
+                record = x.source is not None or source is not None
+        except (ValueError, IndexError) as error:
+            raise self._misfit((x, y), error) from error
+        if type(out) is not _ndarray:
+            out = np.asarray(out)
+        t: Tensor = _new(Tensor)
+        t.data = out
+        if record and _mode.recording:
+            t.source = node = _new(Node)
+            node.op, node.sources, node.values = self, sources, values
+            node.params, node.out, node.rank = _NO_PARAMS, out, next(_rank)
+        else:
+            t.source = None
+        return t
+
+    def apply(self, args: tuple, params: dict) -> Any:
+        """The op called with any arguments."""
         values: Sequence
         sources: Any
         if len(args) == 1 and isinstance(x := args[0], Tensor):
-            values, sources = (x.data,), (x.source,)
-            record = x.source is not None
-        elif (
-            len(args) == 2
-            and isinstance(x := args[0], Tensor)
-            and isinstance(y := args[1], Tensor)
-            and x.data.dtype is y.data.dtype
-        ):
-            values, sources = (x.data, y.data), (x.source, y.source)
-            record = x.source is not None or y.source is not None
+            values, sources, record = (x.data,), (x.source,), x.source is not None
         else:
             values, sources, record = self._gather(args)
             if sources is None:
                 return self.forward(*args, **params)
-        if record:
-            if self.constant_in:  # an argument without a rule counts as a constant
-                rules: Any = self.vjps
-                sources = [s if r else None for s, r in zip(sources, rules)]  # noqa: B905
-                record = any(sources)
-            record = record and _mode.recording
+        if record and self.constant_in:  # an argument without a rule counts as a constant
+            rules: Any = self.vjps
+            sources = [s if r else None for s, r in zip(sources, rules)]  # noqa: B905
+            record = any(sources)
+        record = record and _mode.recording
 
-        forward, saved = self.forward, ()
+        out: Any
+        saved: tuple = ()
         try:
             if record and self.forward_saving is not None:
                 out, saved = self.forward_saving(*values, **params)
-            elif params:
-                out = forward(*values, **params)
             else:
-                out = forward(*values)
+                out = self.forward(*values, **params)
         except (ValueError, IndexError) as error:
             raise self._misfit(values, error) from error
 
-        if not self.multi:
-            if type(out) is not np.ndarray:
-                out = np.asarray(out)
-            node: Node | None = None
-            if record:
-                if self.fused:
-                    node = Fused(self, sources, values, params or _NO_PARAMS, out, saved)
-                else:
-                    node = Node(self, sources, values, params or _NO_PARAMS, out)
-            if observers:
-                self._observed(values, (out,), node)
-            t: Tensor = _new(Tensor)
-            t.data, t.source = out, node
-            return t
-        outs = tuple([o if type(o) is np.ndarray else np.asarray(o) for o in out])
-        node = None
+        out = tuple([_as_array(o) for o in out]) if self.multi else _as_array(out)
+        node: Node | None = None
         if record and self.fused:
-            node = Fused(self, sources, values, params, outs, saved)
+            node = Fused(self, sources, values, params or _NO_PARAMS, out, saved)
         elif record:
-            node = Node(self, sources, values, params, outs)
+            node = Node(self, sources, values, params or _NO_PARAMS, out)
         if observers:
-            self._observed(values, outs, node)
-        at = Tensor.at
-        if node is None:
-            return tuple([at(o, None) for o in outs])
-        return tuple([at(o, (node, i)) for i, o in enumerate(outs)])
+            self._observed(values, out if self.multi else (out,), node)
+        if not self.multi:
+            return Tensor.at(out, node)
+        return tuple([Tensor.at(o, node and (node, i)) for i, o in enumerate(out)])
 
     def _gather(self, args: tuple) -> tuple[Sequence, Any, bool]:
         """(values, sources, whether one needs a gradient); sources None for arrays alone."""
@@ -521,7 +556,9 @@ class Op:
         """NumPy's complaint about the arguments, in three lines."""
         if isinstance(error, MinigradError):
             return error
-        shapes = ", ".join(str(np.shape(v)) for v in values)
+        shapes = ", ".join(
+            str(v.shape if isinstance(v, Tensor) else np.shape(v)) for v in values if v is not _NONE
+        )
         return ShapeError(
             f"{self.name}: arguments that do not fit together",
             f"got shapes {shapes}: {error}",

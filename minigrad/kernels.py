@@ -262,32 +262,33 @@ _TWINS: dict[str, Callable] = {
 }
 
 
-def _ufunc(name: str, inputs: int, loop: str, code: int) -> Callable:
+def _ufunc(name: str, inputs: int, loop: str, code: int, signature: str | None = None) -> Callable:
     """A NumPy ufunc that runs our loops: NumPy's own allocation and broadcasting, our bits.
 
     A call costs a quarter of one through cffi, and strided arguments need no copy. NumPy offers
-    the maker in its C interface, a capsule that every extension built on NumPy loads by this name.
+    the makers in its C interface, a table that every extension built on NumPy loads by this name:
+    entry 1 makes elementwise ufuncs, entry 31 those that have a `signature` of core dimensions.
     """
     umath: Any = importlib.import_module("numpy._core._multiarray_umath")
 
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    from_functions = (ctypes.c_void_p * 2).from_address(pointer(umath._UFUNC_API, None))[1]
+    table = (ctypes.c_void_p * 32).from_address(pointer(umath._UFUNC_API, None))
     text, number = ctypes.c_char_p, ctypes.c_int
     make = ctypes.PYFUNCTYPE(
         *(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
-        *(number, number, number, number, text, text, number),
-    )(from_functions or 0)
+        *(number, number, number, number, text, text, number, *[text] * (signature is not None)),
+    )(table[1 if signature is None else 31] or 0)
     loops = [ffi.addressof(lib, f"{loop}_{end}") for end in ("f32", "f64")]
     functions = (ctypes.c_void_p * 2)(*(int(ffi.cast("intptr_t", f)) for f in loops))
     data = (ctypes.c_void_p * 2)(code, code)
     types = ctypes.create_string_buffer(
         bytes(dtype.num for dtype in (_F32, _F64) for _ in range(inputs + 1))
     )
-    label = name.encode()
-    _alive.append((functions, data, types, label))  # NumPy keeps the addresses only
+    label, core = name.encode(), () if signature is None else (signature.encode(),)
+    _alive.append((functions, data, types, label, core))  # NumPy keeps the addresses only
     at = ctypes.addressof
-    return make(at(functions), at(data), at(types), 2, inputs, 1, -1, label, b"", 0)
+    return make(at(functions), at(data), at(types), 2, inputs, 1, -1, label, b"", 0, *core)
 
 
 _alive: list = []
@@ -415,6 +416,18 @@ def _gemm(a: np.ndarray, b: np.ndarray, start: np.ndarray | None, transposed=Fal
     return out
 
 
+# Small products as NumPy gufuncs: a call costs a third of `_gemm`. What they refuse, sizes that do
+# not fit, other dtypes or two of them, goes the long way and is reported there.
+SMALL_PRODUCT = 1 << 13  # elements of the right argument, up to which the call is what counts
+if lib is not None:
+    _loop = "mg_loop_product"
+    _small_matmul = _ufunc("matmul", 2, _loop, lib.MG_MATMUL, "(m,k),(k,n)->(m,n)")
+    _small_affine = [
+        _ufunc("affine", 3, _loop, lib.MG_AFFINE_BIAS, "(m,k),(n,k),(n)->(m,n)"),
+        _ufunc("affine", 3, _loop, lib.MG_AFFINE_START, "(m,k),(n,k),(m,n)->(m,n)"),
+    ]
+
+
 @functools.lru_cache(4096)
 def _gemm_bytes(code: int, m: int, n: int, blocks: int, k: int) -> int:
     return lib.mg_gemm_scratch(code, m, n, blocks, k)
@@ -422,6 +435,12 @@ def _gemm_bytes(code: int, m: int, n: int, blocks: int, k: int) -> int:
 
 def matmul(a, b):
     """Matrix product with NumPy's rules for 1-D and stacked arguments; chains start at 0."""
+    if lib is not None and type(a) is type(b) is np.ndarray and b.size <= SMALL_PRODUCT:
+        try:
+            if a.ndim == 2 or b.ndim > 2:  # else one product of all rows is better
+                return _small_matmul(a, b, casting="no")
+        except (TypeError, ValueError):
+            pass
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim == 2 == b.ndim and a.shape[1] == b.shape[0] and lib is not None:  # noqa: SIM102
         if a.dtype is b.dtype and a.dtype.char in "fd":  # most often
@@ -454,6 +473,12 @@ def matmul(a, b):
 
 def affine(x, weight, start):
     """x (..., K) times weight (N, K) transposed, each chain begun at start, (N,) or (..., N)."""
+    if lib is not None and type(weight) is np.ndarray and weight.size <= SMALL_PRODUCT:
+        try:
+            if x.ndim == 2:
+                return _small_affine[start.ndim - 1](x, weight, start, casting="no")
+        except (TypeError, ValueError, AttributeError, IndexError):
+            pass
     x, weight, start = np.asarray(x), np.asarray(weight), np.asarray(start)
     if x.ndim == 2 == weight.ndim and lib is not None:  # most often
         (m, k), (n, width), dtype = x.shape, weight.shape, x.dtype

@@ -44,6 +44,60 @@ def test_repr():
     assert repr(mg.tanh) == "<Op tanh>"
 
 
+CALLS = {
+    "tensor": (mg.tanh, lambda x, y: (x,)),
+    "number": (mg.multiply, lambda x, y: (x, 3)),
+    "float": (mg.multiply, lambda x, y: (x, 0.5)),
+    "two": (mg.subtract, lambda x, y: (x, y)),
+    "twice": (mg.multiply, lambda x, y: (x, x)),
+    "broadcast": (mg.add, lambda x, y: (x, y[0])),
+    "constant first": (mg.divide, lambda x, y: (y.detach(), x)),
+    "array first": (mg.divide, lambda x, y: (y.data, x)),
+    "array second": (mg.divide, lambda x, y: (x, y.data)),
+    "constants": (mg.add, lambda x, y: (x.detach(), y.detach())),
+    "arrays": (mg.add, lambda x, y: (x.data, y.data)),
+    "list": (mg.add, lambda x, y: (x, [1, 2, 3])),
+    "0-d": (mg.exp, lambda x, y: (x[0, 0],)),
+    "keyword": (mg.ops.shape._reshape, lambda x, y: (x,)),
+    "three": (mg.where, lambda x, y: (np.array([True, False, True]), x, y)),
+    "several outputs": (mg.ops.shape._unstack, lambda x, y: (x,)),
+    "comparison": (mg.less, lambda x, y: (x, y)),
+}
+PARAMS = {"keyword": {"shape": (3, 2)}, "several outputs": {"axis": 0}}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_short_way_through_a_call_is_the_long_way(name, dtype):
+    rng = np.random.default_rng(0)
+    x, y = (mg.tensor(rng.normal(size=(2, 3)), dtype=dtype, requires_grad=True) for _ in range(2))
+    op, arguments = CALLS[name]
+    args, params = arguments(x, y), PARAMS.get(name, {})
+
+    def seen(out):
+        parts = out if isinstance(out, tuple) else (out,)
+        if not isinstance(parts[0], Tensor):
+            return [type(p) for p in parts], [p.tolist() for p in parts]
+        nodes = [t.node and (t.node.op, list(t.node.sources), t.node.params) for t in parts]
+        held = [[np.asarray(v).tolist() for v in t.node.values] for t in parts if t.node]
+        return nodes, held, [(t.dtype, t.index, t.data.tolist()) for t in parts]
+
+    assert seen(op(*args, **params)) == seen(op.apply(args, params))
+    with mg.no_grad():
+        assert seen(op(*args, **params)) == seen(op.apply(args, params))
+
+
+@pytest.mark.parametrize("args", [(), (1.0,), ([1.0],), ("a",), (None,)], ids=repr)
+def test_the_short_way_refuses_what_the_long_way_refuses(args):
+    def told(call):
+        try:
+            return call()
+        except Exception as error:
+            return type(error), str(error)
+
+    assert told(lambda: mg.tanh(*args)) == told(lambda: mg.tanh.apply(args, {}))
+
+
 def test_requires_grad_can_be_switched_on_leaves_only():
     x = mg.tensor([1.0])
     x.requires_grad = True

@@ -12,7 +12,17 @@ PACKAGE = Path(__file__).parent.parent / "minigrad"
 # "__init__" is the public face: it may import every room before it, and only the command line
 # may import from it.
 ROOMS = (
-    *("errors", "kernels", "graph", "backward", "ops", "operators", "transforms", "module"),
+    *(
+        "errors",
+        "kernels",
+        "graph",
+        "expand",
+        "backward",
+        "ops",
+        "operators",
+        "transforms",
+        "module",
+    ),
     *("cells", "unfold", "nn", "optim", "decode", "data", "draw", "testing", "io", "train"),
     *("tasks", "__init__", "__main__"),
 )

@@ -469,6 +469,43 @@ def test_matmul_has_the_shapes_of_numpy(dtype, m, k, n, stack):
 
 
 @native
+@given(st.data(), dtypes, *[st.integers(0, 40)] * 3)
+def test_small_products_and_large_ones_are_the_same(data, dtype, m, k, n):
+    """Small ones run as NumPy loops, large ones through the door of all sizes."""
+    a, b = data.draw(views((m, k), dtype)), data.draw(views((k, n), dtype))
+    start = data.draw(views((m, n), dtype))
+    for small, begin in (
+        (kernels._small_matmul(a, b, casting="no"), None),
+        (kernels._small_affine[0](a, b.T, start.sum(0), casting="no"), start.sum(0)),
+        (kernels._small_affine[1](a, b.T, start, casting="no"), start),
+    ):
+        large = kernels._gemm(a, b, begin)
+        assert small.dtype == dtype and small.flags.c_contiguous
+        assert np.array_equal(small, large)
+
+
+@native
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("m, k, n", [(3, 700, 300), (400, 9, 5), (1, 8192, 1), (70, 300, 260)])
+def test_a_product_whose_working_memory_fills_the_stack_is_cut(isa, dtype, m, k, n):
+    rng = np.random.default_rng(0)
+    a, w, start = (normal(rng, *s, dtype=dtype) for s in ((m, k), (n, k), (m, n)))
+    expected = kernels._gemm(a, w.T, start)
+    assert np.array_equal(kernels._small_affine[1](a, w, start), expected)
+    stack = np.stack([a, -a])
+    both = kernels._small_matmul(stack, w.T)
+    assert np.array_equal(both[0], kernels._gemm(a, w.T, None))
+    assert np.array_equal(both[1], -both[0])
+
+
+@native
+def test_a_small_product_leaves_no_warning_of_numpy():
+    huge = np.full((2, 2), 1e38, np.float32)
+    assert np.isinf(kernels.matmul(huge, huge)).all()  # warnings are errors here
+    assert np.isnan(kernels.matmul(huge, np.full((2, 2), np.nan, np.float32))).all()
+
+
+@native
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_the_result_may_lie_where_an_argument_lies(isa, dtype):
     rng = np.random.default_rng(0)
