@@ -238,7 +238,12 @@ def _visit(node: Node, arrived, wanted: set[Node] | None, pending: dict, lift: b
     g: Any
     if op.multi:  # a missing cotangent is zero
         pairs = zip(arrived, node.outs, strict=True)
-        g = tuple([total(c) if c is not None else _zeros(o, lift) for c, o in pairs])
+        g = tuple(
+            [
+                c if type(c) is _ndarray else _zeros(o, lift) if c is None else total(c)
+                for c, o in pairs
+            ]
+        )
     else:
         g = total(arrived)
     if node.saved:
@@ -264,17 +269,32 @@ def _visit_plain(node: Node, g: Any, wanted: set[Node] | None, pending: dict) ->
     """What `_visit` does, for the most common kind of op and of pass: one output, plain arrays."""
     if type(g) is not _ndarray:
         g = total(g)
-    values, out = node.values, node.out
+    values, out, sources = node.values, node.out, node.sources
     rules: Any = node.op.array_vjps  # type: ignore[union-attr]
-    for rule, source, value in zip(rules, node.sources, values):  # noqa: B905
-        if source is not None and (wanted is None or node_of(source) in wanted):
-            c = rule(g, out, *values)
-            if type(c) is not _ndarray or c.shape != value.shape:
-                _send(c, source, value, pending)
-            elif source in pending:
-                _arrive(c, source, pending)
-            else:
-                pending[source] = c
+    if len(values) == 1:  # on the way to a target, or it would not be visited
+        (x,) = values
+        _put(rules[0](g, out, x), sources[0], x, pending)
+    elif len(values) == 2:  # written out: a loop would cost as much as the rules
+        x, y = values
+        x_source, y_source = sources
+        if x_source is not None and (wanted is None or node_of(x_source) in wanted):
+            _put(rules[0](g, out, x, y), x_source, x, pending)
+        if y_source is not None and (wanted is None or node_of(y_source) in wanted):
+            _put(rules[1](g, out, x, y), y_source, y, pending)
+    else:
+        for rule, source, value in zip(rules, sources, values):  # noqa: B905
+            if source is not None and (wanted is None or node_of(source) in wanted):
+                _put(rule(g, out, *values), source, value, pending)
+
+
+def _put(c: Any, source: Place, value, pending: dict) -> None:
+    """What `_send` does, at once for an array of the right shape that arrives first."""
+    if type(c) is not _ndarray or c.shape != value.shape:
+        _send(c, source, value, pending)
+    elif source in pending:
+        _arrive(c, source, pending)
+    else:
+        pending[source] = c
 
 
 def _enter(node: Node, arrived, wanted: set[Node] | None, pending: dict) -> list[Node]:

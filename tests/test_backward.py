@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 import minigrad as mg
 from minigrad import kernels
 from minigrad.backward import Deferred, gradients
-from minigrad.graph import Tensor, registry
+from minigrad.graph import Tensor, observers, registry
 from minigrad.ops.linear import Product
 
 
@@ -431,3 +433,50 @@ def test_the_graph_of_an_expanded_node_can_be_used_up():
     assert x.grad.shape == (1, 1)
     with pytest.raises(mg.GraphFreedError):
         h.backward()
+
+
+# --- the quick visit and the plain one ------------------------------------------------------------
+
+
+class Watcher:
+    """An observer that only counts. Where one looks on, every node takes the plain way."""
+
+    def __init__(self):
+        self.visits = 0
+
+    def called(self, op, values, outs, node):
+        pass
+
+    def visited(self, node, g):
+        self.visits += 1
+
+
+@pytest.mark.parametrize("targets", [False, True], ids=["leaves", "targets"])
+def test_the_quick_visit_gives_the_bits_of_the_plain_one(targets):
+    """Broadcasting, one tensor in two places, three arguments, numbers, constants, dead ends."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=s) for s in ((4, 3), (3,), (1, 3), (), (3, 3), (4, 3))]
+
+    def run():
+        x, row, wide, number, W, constant = map(leaf, arrays)
+        constant = constant.detach()
+        h = mg.ops.affine(x, W, row) * number + wide
+        h = mg.tanh(h * h) - 2.0 * row + mg.where(x > 0, x, wide)
+        h = (h / (1.0 + x * x)) @ W + constant * x
+        _ = mg.exp(h)  # a dead end
+        inputs = [x, row, wide, number, W]
+        if targets:
+            return gradients([h.sum()], inputs)
+        h.sum().backward()
+        return [t.grad.data for t in inputs]
+
+    quick, watcher = run(), Watcher()
+    observers[threading.get_ident()] = watcher
+    try:
+        plain = run()
+    finally:
+        del observers[threading.get_ident()]
+    assert watcher.visits > 15
+    for q, p in zip(quick, plain, strict=True):
+        assert (q.shape, q.dtype) == (p.shape, p.dtype)
+        assert (q == p).all()
