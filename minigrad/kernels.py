@@ -354,9 +354,24 @@ sigmoid_rule = _rule("sigmoid", lambda g, y: g * y * (1 - y))
 # --- reductions ----------------------------------------------------------------------------------
 
 
+# NumPy goes through an array as it lies in memory, and through one that is not aligned in blocks of
+# its own: the order of a reduction depends on the shape alone where all arrays lie alike.
+
+
+def _in_order(x) -> np.ndarray:
+    """x in C order, aligned; a copy only where it is not."""
+    x = np.asarray(x, order="C")
+    return x if x.flags.aligned else x.copy()
+
+
 def sum(x, axis=None, keepdims=False):
     """Sum over `axis` in an order that depends on the shape alone, not on the memory layout."""
-    return np.add.reduce(np.asarray(x, order="C"), axis=axis, keepdims=keepdims)
+    return np.add.reduce(_in_order(x), axis=axis, keepdims=keepdims)
+
+
+def prod(x, axis=None, keepdims=False):
+    """Product over `axis` in an order that depends on the shape alone, as `sum` has it."""
+    return np.multiply.reduce(_in_order(x), axis=axis, keepdims=keepdims)
 
 
 def row_sums(*arrays: np.ndarray) -> np.ndarray:

@@ -96,6 +96,7 @@ _NUMPY: dict[Any, Callable] = {
     getattr(np, name): getattr(ops, name) for name in ops.__all__ if hasattr(np, name)
 } | {
     np.power: _power,
+    np.linalg.norm: ops.norm,
     np.split: lambda ary, indices_or_sections, axis=0: ops.split(ary, indices_or_sections, axis),
     np.array_split: lambda ary, indices_or_sections, axis=0: ops.array_split(
         ary, indices_or_sections, axis

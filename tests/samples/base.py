@@ -76,14 +76,3 @@ def distinct_pairs(reference):
     """For maximum and minimum: no element of one argument equals one of the other."""
     both = [(apart(*s), np.asarray(apart(*t) + 1 / 16)) for s, t in PAIRS]
     return [Sample(pair, wrt=(0, 1), reference=reference) for pair in both]
-
-
-def reduction(reference, draw=normal, zero_size=True):
-    cases = [
-        *(((3, 4), {}), ((3, 4), {"axis": 0}), ((3, 4), {"axis": -1, "keepdims": True})),
-        *(((2, 3, 4), {"axis": (0, -1)}), ((2, 3, 4), {"axis": (2, 1), "keepdims": True})),
-        *(((), {}), ((5, 1), {"axis": 1}), ((1, 1), {"keepdims": True}), ((0, 3), {"axis": 1})),
-    ]
-    if zero_size:
-        cases += [((0, 3), {"axis": 0}), ((0, 3), {})]
-    return [Sample((draw(*s),), p, reference=reference) for s, p in cases]
