@@ -466,24 +466,45 @@ def matmul(a, b):
             f"expected (..., M, K) and (..., K, N), got {a.shape} and {b.shape}",
             "transpose one side, or check which axis is contracted",
         )
-    if not _in_c(a, b):
+    try:
+        stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ShapeError(
+            "matmul: the stacks of its arguments",
+            "expected shapes that broadcast but for their last two axes, "
+            f"got {a.shape} and {b.shape}",
+            "put in axes of length 1 where one side is to be repeated",
+        ) from None
+    a, b = _one_dtype("matmul", a, b)
+    if a.dtype.kind in "iub" or not _in_c(a, b):
         return np.matmul(a, b)
-    dtype = _dtype("matmul", a, b)
     rows = a[None] if a.ndim == 1 else a
     columns = b[:, None] if b.ndim == 1 else b
-    if columns.ndim == 2:
-        out = _gemm(_rows(rows), columns, None)
-        out = out.reshape(*rows.shape[:-1], columns.shape[-1])
-    else:
-        stack = np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
-        out = np.empty((*stack, rows.shape[-2], columns.shape[-1]), dtype)
-        rows = np.broadcast_to(rows, (*stack, *rows.shape[-2:]))
-        columns = np.broadcast_to(columns, (*stack, *columns.shape[-2:]))
-        for index in np.ndindex(stack):
-            out[index] = _gemm(rows[index], columns[index], None)
+    out = _stacked_gemm(rows, columns, stack)
     if a.ndim == 1:
         out = out[..., 0, :]
     return out[..., 0] if b.ndim == 1 else out
+
+
+def _stacked_gemm(rows: np.ndarray, columns: np.ndarray, stack: tuple) -> np.ndarray:
+    """rows (..., M, K) times columns (..., K, N), which broadcast to `stack`, one gemm for each.
+
+    Along the last axes of the stack in which the columns are one and the same, all rows are laid
+    end to end and make one gemm: rows do not know of each other.
+    """
+    (m, k), n = rows.shape[-2:], columns.shape[-1]
+    several = (1,) * (len(stack) + 2 - columns.ndim) + columns.shape[:-2]
+    apart = max([i + 1 for i, size in enumerate(several) if size != 1], default=0)
+    lead = stack[:apart]
+    rows = np.broadcast_to(rows, (*stack, m, k))
+    rows = rows.reshape(*lead, math.prod(stack[apart:]) * m, k)
+    columns = np.broadcast_to(columns.reshape(*several[:apart], k, n), (*lead, k, n))
+    if not lead:
+        return _gemm(rows, columns, None).reshape(*stack, m, n)
+    out = _empty((*lead, rows.shape[-2], n), rows.dtype)
+    for index in np.ndindex(lead):
+        out[index] = _gemm(rows[index], columns[index], None)
+    return out.reshape(*stack, m, n)
 
 
 def affine(x, weight, start):
@@ -500,25 +521,69 @@ def affine(x, weight, start):
         if k == width and (start.shape == (n,) or start.shape == (m, n)):  # noqa: SIM102
             if weight.dtype is dtype and start.dtype is dtype and dtype.char in "fd":
                 return _gemm(x, weight, start, True)
-    shape = (*x.shape[:-1], weight.shape[0])
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ShapeError(
             "affine: x and weight",
             f"expected (..., K) and (N, K), got {x.shape} and {weight.shape}",
             "a weight has a row for each output and a column for each input",
         )
+    shape = (*x.shape[:-1], weight.shape[0])
     if start.shape not in (shape, shape[-1:]):
         raise ShapeError(
             "affine: start",
             f"expected {shape[-1:]} or {shape}, got {start.shape}",
             "a bias has one entry for each row of the weight",
         )
-    if not _in_c(x, weight, start):
-        return np.matmul(x, weight.T) + start
-    _dtype("affine", x, weight, start)
-    if start.ndim > 1:
-        start = _rows(start)
-    return _gemm(_rows(x), weight, start, transposed=True).reshape(shape)
+    x, weight, start = _one_dtype("affine", x, weight, start)
+    return _started(x, weight, start, transposed=True)
+
+
+def addmm(start, x, y):
+    """x (..., K) times y (K, N), each chain begun at start, which broadcasts to (..., N)."""
+    x, y = np.asarray(x), np.asarray(y)
+    number = isinstance(start, int | float)  # has no dtype of its own
+    start = np.asarray(start, x.dtype if number and x.dtype in _CODE else None)
+    if y.ndim != 2 or x.ndim < 1 or x.shape[-1] != y.shape[0]:
+        raise ShapeError(
+            "addmm: x and y",
+            f"expected (..., K) and (K, N), got {x.shape} and {y.shape}",
+            "transpose one side, or check which axis is contracted",
+        )
+    shape = (*x.shape[:-1], y.shape[1])
+    if start.shape not in (shape, shape[-1:]):
+        try:
+            start = np.broadcast_to(start, shape)
+        except ValueError:
+            raise ShapeError(
+                "addmm: start",
+                f"expected a shape that broadcasts to {shape}, got {start.shape}",
+                "give a number, an entry for each column of y, or one for each of the result",
+            ) from None
+    start, x, y = _one_dtype("addmm", start, x, y)
+    return _started(x, y, start)
+
+
+def _started(x, y, start, transposed=False):
+    """x (..., K) times y (K, N), or (N, K) if transposed, each chain begun at start."""
+    if x.dtype.kind in "iub" or not _in_c(x, y, start):
+        return np.matmul(x, y.T if transposed else y) + start
+    start = _rows(start) if start.ndim > 1 else start
+    return _gemm(_rows(x), y, start, transposed).reshape(*x.shape[:-1], y.shape[not transposed])
+
+
+def _one_dtype(name: str, *arrays: np.ndarray):
+    """The arrays, with whole numbers beside floats turned into floats; two floats never mix."""
+    if arrays[0].dtype in _CODE and _all_same([a.dtype for a in arrays]):
+        return arrays
+    whole = [a.dtype.kind in "iub" for a in arrays]
+    if all(whole):
+        return arrays
+    if _in_c(*arrays):
+        _dtype(name, *[None if w else a for w, a in zip(whole, arrays, strict=True)])
+    if any(whole):
+        dtype = np.result_type(*arrays)
+        return tuple([a.astype(dtype, copy=False) for a in arrays])
+    return arrays
 
 
 def products(*pairs):

@@ -773,7 +773,9 @@ def test_mixed_and_unsupported_dtypes_are_refused():
         "expected float32 or float64, got float16",
     ]
     assert kernels.tanh(np.ones(2, np.int64)).tolist() == kernels.tanh(np.ones(2)).tolist()
-    message(DtypeError, kernels.matmul, np.ones((2, 2), int), np.ones((2, 2), int))
+    assert message(DtypeError, kernels.addmm, f64, f32, f32)[0] == "addmm: argument 1"
+    for wrong in (np.float16, object):
+        message(DtypeError, kernels.matmul, np.ones((2, 2), wrong), np.ones((2, 2), int))
     args = lstm_arguments(np.random.default_rng(0), 2, 2, 2, 2)
     for i in range(1, 6):
         mixed = list(args)

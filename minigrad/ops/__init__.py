@@ -85,7 +85,7 @@ from .index import (
     tril,
     triu,
 )
-from .linear import affine, matmul
+from .linear import addmm, affine, matmul
 from .logic import (
     ceil,
     equal,
@@ -155,6 +155,7 @@ __all__ = [
     "abs",
     "absolute",
     "add",
+    "addmm",
     "affine",
     "all",
     "amax",

@@ -38,7 +38,6 @@ class RowSum(Deferred):
         return row_sums(*(c.g for c in contributions))
 
 
-# products(a, b, a, b, ...): sum of a^T b. From the cotangent g (M, N): a gets b g^T, b gets a g.
 products = register(
     Op(
         "products",
@@ -51,6 +50,8 @@ products = register(
             else matmul(pairs[i + 1], swapaxes(g, 0, 1))
             for i, need in enumerate(needs)
         ],
+        doc="The sum of a^T b over pairs a, b, a, b, ... as one chain. "
+        "Gradient: b g^T to an a, a g to a b.",
     ),
 )
 
@@ -62,11 +63,16 @@ row_sums = register(
             broadcast_to(g, shape=x.shape) if need else None
             for x, need in zip(xs, needs, strict=True)
         ],
+        doc="The sum of all rows of all arguments as one chain; g is spread over them.",
     ),
 )
 
 
 def _matmul_left(g, out, x, y):
+    if x.ndim == 2 and y.ndim == 1:
+        return Product(g, y)
+    if x.ndim == 2 and y.ndim > 2:  # one chain over the stack
+        return Product(swapaxes(g, -1, -2), swapaxes(y, -1, -2))
     if y.ndim == 1:
         return g[..., None] * y
     if x.ndim == 1:
@@ -75,20 +81,25 @@ def _matmul_left(g, out, x, y):
 
 
 def _matmul_right(g, out, x, y):
-    if y.ndim == 2 and x.ndim > 1:
+    if y.ndim == 2:
         return Product(x, g)
-    if y.ndim == 1:
-        return g[..., None] * x
+    if y.ndim == 1:  # one chain over all rows
+        return g * x if x.ndim == 1 else matmul(g.reshape(g.size), x.reshape(g.size, y.size))
     if x.ndim == 1:
         return x[:, None] * g[..., None, :]
     return matmul(swapaxes(x, -1, -2), g)
 
 
-# matmul(x, y), NumPy's rules for 1-D and stacked arguments.
-matmul = register(Op("matmul", kernels.matmul, vjps=[_matmul_left, _matmul_right]))
+matmul = register(
+    Op(
+        "matmul",
+        kernels.matmul,
+        vjps=[_matmul_left, _matmul_right],
+        doc="x y by NumPy's rules for vectors and stacks, each element one chain begun at 0. "
+        "Gradient: g y^T to x, x^T g to y.",
+    ),
+)
 
-# affine(x, weight, start) = x weight^T + start, for x (..., K), weight (N, K), start (N,) or
-# (..., N): each output is one chain of multiply-adds that begins at start.
 affine = register(
     Op(
         "affine",
@@ -98,5 +109,21 @@ affine = register(
             lambda g, out, x, weight, start: Product(g, x),
             lambda g, out, x, weight, start: g if start.ndim > 1 or g.ndim == 1 else RowSum(g),
         ],
+        doc="x weight^T + start for x (..., K), weight (N, K), start (N,) or (..., N), each "
+        "element one chain begun at start. Gradient: g weight to x, g^T x to weight, g to start.",
+    ),
+)
+
+addmm = register(
+    Op(
+        "addmm",
+        kernels.addmm,
+        vjps=[
+            lambda g, out, start, x, y: RowSum(g) if start.shape == g.shape[-1:] else g,
+            lambda g, out, start, x, y: matmul(g, swapaxes(y, 0, 1)),
+            lambda g, out, start, x, y: Product(x, g),
+        ],
+        doc="start + x y for x (..., K), y (K, N) and start that broadcasts to (..., N), each "
+        "element one chain begun at start. Gradient: g to start, g y^T to x, x^T g to y.",
     ),
 )
