@@ -52,7 +52,7 @@ _COMPARISON: dict[str, Callable] = {
 _METHODS = [
     "all", "any", "argmax", "argmin", "astype", "clip", "cumprod", "cumsum", "diagonal", "dot",
     "max", "mean", "min", "prod", "ravel", "repeat", "round", "squeeze", "std", "sum", "swapaxes",
-    "take", "var",
+    "take", "trace", "var",
 ]  # fmt: skip
 
 
@@ -110,7 +110,6 @@ _INSTEAD = {
     np.asarray: ".detach().numpy()",
     np.nansum: "where(isnan(x), 0, x).sum()",
     np.nanmean: "the sum of where(isnan(x), 0, x) over the number of others",
-    np.inner: "tensordot(x, y, axes=(-1, -1))",
     np.median: "a sort by argsort, and take_along_axis",
     np.linalg.det: "a product of eigenvalues or pivots computed with your own ops",
     np.linalg.inv: "an Op of your own, whose rule is -inv^T g inv^T",

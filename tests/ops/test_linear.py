@@ -170,6 +170,9 @@ STEPS = {
     "w @ x, x a stack": (lambda w, b, h: mg.matmul(w, h), (2, 3, 2), [("products", 8)]),
     "addmm": (lambda w, b, h: mg.addmm(b, h, w), (2, 3), [("products", 8), ("row_sums", 4)]),
     "affine": (lambda w, b, h: mg.affine(h, w, b), (2, 3), [("products", 8), ("row_sums", 4)]),
+    "dot": (lambda w, b, h: mg.dot(h, w), (2, 2, 3), [("products", 8)]),
+    "tensordot": (lambda w, b, h: mg.tensordot(h, w, 1), (2, 2, 3), [("products", 8)]),
+    "einsum": (lambda w, b, h: mg.einsum("...i,ij->...j", h, w), (2, 2, 3), [("products", 8)]),
 }
 
 
