@@ -1,6 +1,6 @@
 """minigrad: one definition of a cell; read, unfolded, differentiated, run fused: the same bits."""
 
-from . import nn, operators, optim
+from . import nn, operators, optim, tree
 from .backward import backward
 from .errors import (
     DtypeError,
@@ -18,7 +18,7 @@ from .kernels import set_threads as set_num_threads
 from .operators import from_dlpack
 from .ops import *  # noqa: F403
 from .ops import __all__ as _op_names
-from .transforms import grad, value_and_grad, vjp
+from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .unfold import detach_state, unfold
 
 __version__ = "0.1.0"
@@ -37,10 +37,15 @@ __all__ = [
     "Tensor",
     "UsageError",
     "backward",
+    "checkpoint",
     "detach_state",
     "from_dlpack",
     "grad",
+    "hessian",
+    "hvp",
     "is_grad_enabled",
+    "jacobian",
+    "jvp",
     "nn",
     "no_grad",
     "optim",
@@ -48,6 +53,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "tensor",
+    "tree",
     "unfold",
     "value_and_grad",
     "vjp",

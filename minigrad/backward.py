@@ -199,6 +199,8 @@ def pull_back(
                 found |= {p: pending[p] for p in _places(node) if p in pending}
                 if op is None or wanted is None or wanted.isdisjoint(sources_of(node)):
                     continue
+            if wanted is not None:
+                wanted.discard(node)  # visited: if it was made for this pass alone, it may go
             if op.multi:
                 arrived: Any = [pending.pop((node, i), None) for i in range(len(node.out))]
                 if all([c is None for c in arrived]):
@@ -211,6 +213,7 @@ def pull_back(
                 _visit(node, arrived, wanted, pending, create_graph)
             else:  # a reference alone
                 order.extend(_enter(node, arrived, wanted, pending))
+                hooked = len(hooks) > 0
             if not retain_graph:
                 node.sources = None
                 node.values = node.out = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -40,21 +41,42 @@ def sources_of(node: Node) -> list[Node]:
     return [node_of(place) for place in places if place is not None]
 
 
-def _unfolded(node: Node) -> tuple[tuple[Tensor, ...], list[Node]]:
+def made_after(rank: int, outs: Iterable[Tensor]) -> tuple[list[Node], dict[Place, Any]]:
+    """The nodes behind `outs` that are younger than `rank`, oldest first; and what they were
+    computed from that is older: its places, with the values there."""
+    stack = [node_of(p) for t in outs if (p := origin(t.source)) is not None]
+    made: set[Node] = set()
+    older: dict[Place, Any] = {}
+    while stack:
+        node = stack.pop()
+        if node.rank <= rank or node in made:
+            continue
+        made.add(node)
+        for value, source in zip(node.values, node.sources or (), strict=False):
+            if (place := origin(source)) is not None:
+                stack.append(node_of(place))
+                if node_of(place).rank <= rank:
+                    older[place] = value
+    return sorted(made, key=by_rank), older
+
+
+def entered(node: Node) -> tuple[tuple[Tensor, ...], list[Node]]:
     """A node's outputs computed by its op's reference, and the nodes made, oldest first."""
-    assert node.op is not None and node.op.reference is not None and node.args is not None
+    op = node.op
+    assert op is not None and op.reference is not None and node.args is not None
     marker = Leaf().rank
     with set_grad_enabled(True):
-        out = node.op.reference(*node.args, **node.params)
+        out = op.reference(*node.args, **node.params)
     outs = out if isinstance(out, tuple) else (out,)
-    stack = [t.node for t in outs if t.node is not None]
-    made: set[Node] = set()
-    while stack:
-        inner = stack.pop()
-        if inner.rank > marker and inner not in made:
-            made.add(inner)
-            stack.extend(sources_of(inner))
-    return outs, sorted(made, key=by_rank)
+    if op.vjp is None and op.vjps is None:  # computed again in each pass: does it hold still?
+        for i, (again, first) in enumerate(zip(outs, node.outs, strict=True)):
+            if not np.array_equal(again.data, first, equal_nan=True):
+                raise GradientError(
+                    f"backward: {described(node)} computed again, output {i}",
+                    "expected the values of the forward pass, got others",
+                    "draw random numbers outside of the function, and change nothing that it reads",
+                )
+    return outs, made_after(marker, outs)[0]
 
 
 _expanding = threading.RLock()
@@ -64,30 +86,25 @@ def expand(node: Node) -> tuple[Tensor, ...]:
     """Unfolds a fused node in place: its op's reference, run on the same arguments, stands for it.
 
     A fused op has no rule for its rule, so a pass that is to be differentiated again expands it
-    first. The new nodes take ranks from the gap below the fused node's, as if they had been made
-    in its place: from here on the graph *is* the unfolded one, to any order and to the bit (and
-    at the unfolded one's speed).
+    first, and the fused nodes within. The new nodes take ranks from the gap below the fused
+    node's, as if they had been made in its place: from here on the graph *is* the unfolded one, to
+    any order and to the bit (and at the unfolded one's speed).
     """
     with _expanding:  # two passes, in one thread or in two, must find the same nodes
         if node.expansion is None:
-            outs, made = _unfolded(node)
-            gap = RANK_LEVEL  # what is expanded within an expansion finds a smaller gap
-            while node.rank % (gap * RANK_LEVEL) == 0 and gap < RANK_LEVEL**2:
-                gap *= RANK_LEVEL
-            for i, inner in enumerate(made):
-                inner.rank = node.rank - gap + (i + 1) * (gap // RANK_LEVEL)
+            outs, made = entered(node)
+            for i, inner in enumerate(_expanded(made), 1):
+                inner.rank = node.rank - RANK_LEVEL + i
             node.expansion = outs  # type: ignore[misc]
         return node.expansion
 
 
-def entered(node: Node) -> tuple[tuple[Tensor, ...], list[Node]]:
-    """What stands for a node without rules in one pass: its outputs again, and the nodes made."""
-    outs, made = _unfolded(node)
-    for i, (out, first) in enumerate(zip(outs, node.outs, strict=True)):
-        if not np.array_equal(out.data, first, equal_nan=True):
-            raise GradientError(
-                f"backward: {described(node)} computed again, output {i}",
-                "expected the values of the forward pass, got others",
-                "draw random numbers outside of the function, and change nothing that it reads",
-            )
-    return outs, made
+def _expanded(nodes: list[Node]) -> list[Node]:
+    """The nodes, and those that each fused one among them unfolds to in front of it."""
+    found = []
+    for node in nodes:
+        if node.op is not None and node.op.reference is not None:
+            node.expansion, made = entered(node)  # type: ignore[misc]
+            found += _expanded(made)
+        found.append(node)
+    return found

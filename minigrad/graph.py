@@ -22,10 +22,9 @@ from .errors import DtypeError, GradientError, MinigradError, ShapeError, UsageE
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
-# Ranks lie far apart, so that a fused node can be unfolded in place, and what it unfolds to once
-# more (see `backward.py`).
+# Ranks lie far apart, so that a fused node can be unfolded in place (see `backward.py`).
 RANK_LEVEL = 1 << 32
-_rank = itertools.count(0, RANK_LEVEL**2)
+_rank = itertools.count(RANK_LEVEL, RANK_LEVEL)
 
 
 # --- the recording switch ------------------------------------------------------------------------

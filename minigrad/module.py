@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
+from . import tree
 from .errors import StateDictError
 from .graph import Tensor
 
@@ -111,3 +114,44 @@ class Module:
             )
         for k, p in own.items():
             p.data[...] = arrays[k]
+
+
+# --- a module as an argument of a transformation --------------------------------------------------
+
+
+def _learning(module: Module) -> dict[str, Parameter]:
+    """The parameters that learn, by name: what a module counts as among nested containers."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def _with(module: Module, tensors: dict[str, Tensor]) -> Module:
+    """A copy of a module and its parts in which `tensors` stand for the parameters that learn.
+
+    Everything else is shared with the original.
+    """
+    done: dict[int, Any] = {}
+    for name, p in _learning(module).items():
+        done[id(p)] = stand_in = object.__new__(Parameter)
+        stand_in.data, stand_in.source = tensors[name].data, tensors[name].source
+    return _copied(module, done)
+
+
+def _copied(x, done: dict[int, Any]) -> Any:
+    """x itself, or a copy if there is something within that has a copy in `done`, by identity."""
+    if id(x) in done:
+        return done[id(x)]
+    if isinstance(x, Module):
+        done[id(x)] = new = object.__new__(type(x))
+        vars(new).update({k: _copied(v, done) for k, v in vars(x).items()})
+        return new
+    if isinstance(x, types.MethodType) and isinstance(x.__self__, Module):
+        return types.MethodType(x.__func__, _copied(x.__self__, done))
+    if type(x) in (list, tuple, dict):
+        leaves, form = tree.flatten(x, objects=False)
+        copies = [_copied(leaf, done) for leaf in leaves]
+        if any(a is not b for a, b in zip(leaves, copies, strict=True)):
+            return form.build(copies)
+    return x
+
+
+tree.register(Module, _learning, _with)

@@ -20,6 +20,7 @@ ROOMS = (
         "backward",
         "ops",
         "operators",
+        "tree",
         "transforms",
         "module",
     ),
