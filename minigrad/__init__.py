@@ -2,7 +2,9 @@
 
 from . import nn, operators, optim, tree
 from .backward import backward
+from .debug import contributions, debug
 from .errors import (
+    AnomalyError,
     DtypeError,
     FileError,
     GradientError,
@@ -26,6 +28,7 @@ __version__ = "0.1.0"
 del operators
 
 __all__ = [
+    "AnomalyError",
     "DtypeError",
     "FileError",
     "GradientError",
@@ -38,6 +41,8 @@ __all__ = [
     "UsageError",
     "backward",
     "checkpoint",
+    "contributions",
+    "debug",
     "detach_state",
     "from_dlpack",
     "grad",

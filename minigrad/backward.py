@@ -188,7 +188,8 @@ def pull_back(
 
     found: dict[Place, Any] = {}
     hooked = len(hooks) > 0
-    plain = not (create_graph or observers or expanded)
+    observer = observers.get(threading.get_ident()) if observers else None
+    plain = not (create_graph or observer is not None or expanded)
     with set_grad_enabled(create_graph):
         while order:
             node = order.pop()
@@ -210,11 +211,17 @@ def pull_back(
             if plain and op.plain and not node.params:
                 _visit_plain(node, arrived, wanted, pending)
             elif op.vjp is not None or op.vjps is not None:
-                _visit(node, arrived, wanted, pending, create_graph)
+                if observer is None:
+                    _visit(node, arrived, wanted, pending, create_graph)
+                else:
+                    with observer.visiting(node):
+                        _visit(node, arrived, wanted, pending, create_graph, observer)
             else:  # a reference alone
                 order.extend(_enter(node, arrived, wanted, pending))
                 hooked = len(hooks) > 0
             if not retain_graph:
+                if observer is not None:
+                    observer.used_up(node)
                 node.sources = None
                 node.values = node.out = ()
                 if op.fused:
@@ -228,7 +235,9 @@ def _places(node: Node) -> list[Place]:
     return [(node, i) for i in range(len(node.outs))]
 
 
-def _visit(node: Node, arrived, wanted: set[Node] | None, pending: dict, lift: bool) -> None:
+def _visit(
+    node: Node, arrived, wanted: set[Node] | None, pending: dict, lift: bool, observer=None
+) -> None:
     """Calls the node's rule and sends the contributions on to the sources that want them."""
     op, sources, params = node.op, node.sources, node.params
     assert op is not None
@@ -261,11 +270,11 @@ def _visit(node: Node, arrived, wanted: set[Node] | None, pending: dict, lift: b
             rule(g, out, *values, **params) if need else None
             for rule, need in zip(rules, needs)  # noqa: B905 (a rule may be missing at the end)
         ]
-    for need, source, value, c in zip(needs, sources, node.values, contributions):  # noqa: B905
-        if need and c is not None:
+    for i, (source, value, c) in enumerate(zip(sources, node.values, contributions)):  # noqa: B905
+        if needs[i] and c is not None:
+            if observer is not None:
+                observer.sent(node, g, i, c)
             _send(c, source, value, pending)
-    if observers and (observer := observers.get(threading.get_ident())) is not None:
-        observer.visited(node, g)
 
 
 def _visit_plain(node: Node, g: Any, wanted: set[Node] | None, pending: dict) -> None:

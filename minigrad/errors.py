@@ -37,6 +37,10 @@ class GraphFreedError(GradientError):
     """The graph was already used up by a backward pass."""
 
 
+class AnomalyError(MinigradError, ArithmeticError):
+    """A NaN or an infinity made from finite numbers, found by `mg.debug()`."""
+
+
 class StateDictError(MinigradError, ValueError):
     """A state dict does not fit the module that is to take it."""
 

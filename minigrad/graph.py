@@ -101,6 +101,8 @@ class Node:
 
     __slots__ = ("__weakref__", "op", "out", "params", "rank", "sources", "values", "where")
 
+    where: Any  # unset but within `mg.debug()`
+
     # Few nodes have these: see `Fused`. The others shall cost as little as they can.
     expansion: tuple[Tensor, ...] | None = None
     saved: tuple = ()
@@ -169,11 +171,14 @@ class Tensor:
     """An array that remembers how it was computed.
 
     `data` is the NumPy array. `source` is its place in the graph: the node of the recorded call,
-    `(node, index)` if that has several outputs, None for a constant.
+    `(node, index)` if that has several outputs, None for a constant. `str` is NumPy's text of the
+    array, `repr` adds where it came from; one element takes a format.
 
     >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
     >>> x * 3
     tensor([3., 6.], op=multiply)
+    >>> print(x * 3, f"{x.sum():.2f}")
+    [3. 6.] 3.00
     """
 
     __slots__ = ("__weakref__", "data", "leaf", "source")
@@ -321,12 +326,36 @@ class Tensor:
         return int(self.data)
 
     def __repr__(self):
-        body = np.array2string(self.data, separator=", ", prefix="tensor(")
-        note = "" if self.node is None else ", requires_grad=True"
-        if self.node is not None and self.node.op is not None:
-            note = f", op={self.node.op.name}"
-        kind = "" if self.dtype == np.float64 else f", dtype={self.dtype}"
-        return f"tensor({body}{kind}{note})"
+        name, a = type(self).__name__.lower() + "(", self.data
+        limits = np.get_printoptions()
+        notes = []
+        if a.size > limits["threshold"] or (a.size == 0 and a.shape != (0,)):
+            notes.append(f"shape={a.shape}")
+        if a.dtype != np.float64 and (a.dtype != bool or a.size == 0):
+            notes.append(f"dtype={a.dtype}")
+        if self.node is not None:
+            op = self.node.op
+            notes.append("requires_grad=True" if op is None else f"op={op.name}")
+        body = np.array2string(a, separator=", ", prefix=name, suffix=",") if a.size else "[]"
+        text, note = name + body, ", ".join(notes) + ")"
+        if not notes:
+            return text + note
+        room = limits["linewidth"] - len(text) + text.rfind("\n") + 1
+        return f"{text},{' ' if len(note) + 2 <= room else chr(10) + ' ' * len(name)}{note}"
+
+    def __str__(self):
+        return str(self.data)
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        if self.size != 1:
+            raise UsageError(
+                f"format {spec!r}: of a tensor with several elements",
+                f"expected one element, got shape {self.shape}",
+                "format an element or a sum, or print within np.printoptions(precision=3)",
+            )
+        return format(self.item(), spec)
 
 
 def _as_array(out) -> np.ndarray:
@@ -510,7 +539,7 @@ class Op:
         elif record:
             node = Node(self, sources, values, params or _NO_PARAMS, out)
         if observers:
-            self._observed(values, out if self.multi else (out,), node)
+            self._observed(values, params, out if self.multi else (out,), node)
         if not self.multi:
             return Tensor.at(out, node)
         return tuple([Tensor.at(o, node and (node, i)) for i, o in enumerate(out)])
@@ -546,10 +575,10 @@ class Op:
         """Whether argument i says what to do with the others, as the condition of `where` does."""
         return self.constant_in and any(self.vjps or ()) and not (self.vjps or ())[i]
 
-    def _observed(self, values, outs: tuple, node: Node | None) -> None:
+    def _observed(self, values, params: dict, outs: tuple, node: Node | None) -> None:
         observer = observers.get(threading.get_ident())
         if observer is not None:
-            observer.called(self, values, outs, node)
+            observer.called(self, values, params, outs, node)
 
     def _misfit(self, values, error: Exception) -> Exception:
         """NumPy's complaint about the arguments, in three lines."""

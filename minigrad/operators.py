@@ -16,6 +16,7 @@ from . import ops
 from .backward import backward
 from .errors import GradientError, UsageError
 from .graph import Op, Tensor, hooks
+from .listing import graph
 
 # --- operators -----------------------------------------------------------------------------------
 
@@ -206,6 +207,7 @@ TABLE: dict[str, Any] = {
     "flatten": lambda x: ops.ravel(x),
     "T": property(lambda x: ops.transpose(x)),
     "backward": backward,
+    "graph": graph,
     "register_hook": _register_hook,
     "__array_ufunc__": _array_ufunc,
     "__array_function__": _array_function,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from .errors import StateDictError, UsageError
+from .errors import GradientError, StateDictError, UsageError
 from .graph import Tensor
 
 
@@ -48,7 +48,20 @@ class Optimizer:
             p.grad = None
 
     def step(self) -> None:
-        """Changes every parameter that has a gradient."""
+        """Changes every parameter that has a gradient.
+
+        Raises `GradientError`, changing nothing, if one is read-only: within `mg.debug()` a
+        parameter is, for as long as a graph needs it.
+        """
+        for i, p in enumerate(self.parameters):
+            if p.grad is not None and not p.data.flags.writeable:
+                raise GradientError(
+                    f"{type(self).__name__}.step: parameter {i}, {p.dtype} {p.shape}",
+                    "expected an array to change, got one that is read-only: within mg.debug() "
+                    "it is while a graph needs it",
+                    "call backward first; detach what is kept of earlier steps, evaluate in "
+                    "no_grad()",
+                )
         self.steps += 1
         for i, p in enumerate(self.parameters):
             if p.grad is not None:

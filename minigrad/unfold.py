@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .cells import Cell, GatedCell, State, lstm_step
+from .debug import observer, tell, tells, timed
 from .errors import DtypeError, ShapeError, UsageError
 from .graph import Op, Tensor, no_grad
 from .kernels import check_lengths
@@ -21,7 +22,7 @@ def run(step: Callable, xs, state: State, lengths: np.ndarray | None = None) -> 
     Past its length a row gives 0 and keeps its state.
     """
     ys = []
-    for t, x in enumerate(unstack(xs)):
+    for t, x in timed(unstack(xs), lengths):
         y, new = step(x, state)
         if lengths is not None and not (active := t < lengths).all():
             y = _select(active, y, 0)
@@ -86,6 +87,7 @@ def fused_op(cell: Cell) -> Op | None:
 # --- unfold --------------------------------------------------------------------------------------
 
 
+@tells
 def unfold(
     cell: Cell,
     xs,
@@ -103,7 +105,8 @@ def unfold(
     a row's outputs are 0, its state stays, and what stands in the padding changes nothing.
     reverse: time runs backwards, in each row from its own last step. fused: True takes the fused
     op and raises `UsageError` if the cell has none, False unfolds node by node, "auto" takes the
-    fused op where there is one. All give the same bits, gradients included.
+    fused op where there is one, but not within `mg.debug()`. All give the same bits, gradients
+    included.
 
     ys: (T, N, H), y(t) at its own place in time also under `reverse`.
 
@@ -148,6 +151,7 @@ def unfold(
             f'expected True, False or "auto", got {fused!r}',
             '"auto" takes the fused path where there is one; the bits are the same',
         )
+    tell(cell=type(cell).__name__, direction="reverse" if reverse else "forward")
     op = fused_op(cell) if fused else None
     if fused != "auto" and fused and op is None:
         raise UsageError(
@@ -155,6 +159,8 @@ def unfold(
             "expected a cell with a fused path, got one that has none",
             'pass fused=False, or "auto" to take a fused path only where there is one',
         )
+    if fused == "auto" and observer() is not None:
+        op = None  # mg.debug() wants to see every step
 
     if lengths is not None:  # whatever stands in the padding (NaN, inf) must not enter a product
         xs = _select_time(np.arange(steps)[:, None] < lengths, xs)

@@ -1,4 +1,5 @@
 import threading
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -444,11 +445,18 @@ class Watcher:
     def __init__(self):
         self.visits = 0
 
-    def called(self, op, values, outs, node):
+    def called(self, op, values, params, outs, node):
         pass
 
-    def visited(self, node, g):
+    def visiting(self, node):
         self.visits += 1
+        return nullcontext()
+
+    def sent(self, node, g, i, contribution):
+        pass
+
+    def used_up(self, node):
+        pass
 
 
 @pytest.mark.parametrize("targets", [False, True], ids=["leaves", "targets"])

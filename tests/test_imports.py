@@ -18,6 +18,8 @@ ROOMS = (
         "graph",
         "expand",
         "backward",
+        "debug",
+        "listing",
         "ops",
         "operators",
         "tree",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..cells import Cell, GatedCell, GRUCell, LSTMCell, RNNCell
+from ..debug import tell, tells
 from ..errors import ShapeError, UsageError
 from ..graph import Tensor
 from ..module import Module, Parameter
@@ -73,6 +74,7 @@ class _Layers(Module):
             for name, p in cell.named_parameters():
                 yield f"{name}_l{layer}" + ("_reverse" if backward else ""), p
 
+    @tells
     def __call__(self, xs, state=None, lengths=None, fused: bool | str = "auto"):
         """Outputs of the top layer, and the last state of every layer and direction.
 
@@ -94,6 +96,7 @@ class _Layers(Module):
         states = self._unstacked(state)
         last = []
         for layer in range(self.num_layers):
+            tell(layer=layer)
             outputs = []
             for d in range(self.directions):
                 i = layer * self.directions + d
@@ -101,6 +104,7 @@ class _Layers(Module):
                 outputs.append(ys)
                 last.append(end)
             xs = outputs[0] if len(outputs) == 1 else concatenate(outputs, axis=-1)
+        tell(layer=None)
         return (swapaxes(xs, 0, 1) if self.batch_first else xs), self._stacked(last)
 
     def _unstacked(self, state) -> list:
