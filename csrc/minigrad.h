@@ -18,7 +18,7 @@
 
 /* cffi: begin */
 enum { MG_F32 = 0, MG_F64 = 1 };
-enum { MG_EXP = 0, MG_LOG = 1, MG_TANH = 2, MG_SIGMOID = 3, MG_SOFTPLUS = 4 };
+enum { MG_EXP = 0, MG_LOG = 1, MG_TANH = 2, MG_SIGMOID = 3, MG_SOFTPLUS = 4, MG_ERF = 5 };
 
 /* The instruction set in use, and those that this machine can run: best first, separated by one space. */
 const char *mg_isa(void);
@@ -32,7 +32,7 @@ int mg_set_isa(const char *name);
 int mg_set_threads(int n);
 int mg_threads(void);
 
-/* out[i] = op(x[i]) for i < n, op one of MG_EXP ... MG_SOFTPLUS. out may be x. */
+/* out[i] = op(x[i]) for i < n, op one of MG_EXP ... MG_ERF. out may be x. */
 void mg_unary(int dtype, int op, int64_t n, const void *x, void *out);
 
 /* dx[i] = g[i] * op'(x[i]) for i < n, where op' is a function of y = op(x): the gradient rule in one pass.

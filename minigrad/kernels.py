@@ -10,7 +10,7 @@ generic` and `MINIGRAD_NUM_THREADS`. A value that cannot be honoured raises.
 
 The bit contract rests on two facts. A product's every output element is one chain
 `acc = start; for k ascending: acc = fma(a[i,k], b[k,j], acc)`, whatever the tiles, threads and
-vectors; and one exp, log, tanh, sigmoid, softplus serves the node path and the fused kernels.
+vectors; and one exp, log, tanh, sigmoid, softplus, erf serves the node path and the fused kernels.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ if lib is not None:  # looked up once: a small product costs hardly more than a 
 
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
 _CODE = {_F32: 0, _F64: 1}  # MG_F32, MG_F64
-_UNARY = {"exp": 0, "log": 1, "tanh": 2, "sigmoid": 3, "softplus": 4}
+_UNARY = {"exp": 0, "log": 1, "tanh": 2, "sigmoid": 3, "softplus": 4, "erf": 5}
 
 
 # --- configuration -------------------------------------------------------------------------------
@@ -259,6 +259,7 @@ _TWINS: dict[str, Callable] = {
     "tanh": np.tanh,
     "sigmoid": _sigmoid_twin,
     "softplus": _softplus_twin,
+    "erf": lambda x: np.asarray(np.vectorize(math.erf, otypes=[x.dtype])(x)),
 }
 
 
@@ -322,6 +323,7 @@ log = _elementwise("log", "Natural logarithm, at most 2 ulp off; -inf at 0, NaN 
 tanh = _elementwise("tanh", "Hyperbolic tangent, at most 2 ulp off; odd to the bit.")
 sigmoid = _elementwise("sigmoid", "1 / (1 + e^-x), at most 2 ulp off.")
 softplus = _elementwise("softplus", "log(1 + e^x), at most 2 ulp off.")
+erf = _elementwise("erf", "The error function, at most 2 ulp off; odd to the bit.")
 
 
 def _rule(name: str, plain: Callable) -> Callable:
@@ -337,12 +339,6 @@ def _rule(name: str, plain: Callable) -> Callable:
             return plain(g, y)
 
     return door
-
-
-def erf(x):
-    """The error function, in the dtype of x."""
-    x = np.asarray(x)
-    return np.asarray(np.vectorize(math.erf, otypes=[x.dtype])(x))
 
 
 # The rules of tanh and sigmoid for arrays, g and y -> g * dy/dx: one call where their text needs

@@ -1,13 +1,13 @@
-/* exp, log, tanh, sigmoid, softplus on a vector, and the elementwise kernel `unary`, for the dtype in force.
+/* exp, log, tanh, sigmoid, softplus, erf on a vector, and the elementwise kernel `unary`, for the dtype in force.
  *
  * Only IEEE operations in a fixed order: a result depends on its argument alone, not on the instruction set,
  * the lane or the length of the array. Every function takes the whole line: NaN gives NaN, infinities and
  * saturation are exact, denormal arguments and results are as good as any other.
  *
- * All stand on two cores: e^r - 1 on half an octave around 0, and log(1 + f) for f from -1/4 to 1/2. The
- * error above a function is the largest seen, in units in the last place of the true value: for float over
- * all 2^32 arguments (`test_activation full`), for double in a search of the worst intervals, 5 to 20 million
- * arguments each (`test_activation many` comes within 0.06 of it). */
+ * All stand on two cores: e^r - 1 on half an octave around 0, and log(1 + f) for f from -1/4 to 1/2; erf has
+ * polynomials of its own besides. The error above a function is the largest seen, in units in the last place of
+ * the true value: for float over all 2^32 arguments (`test_activation full`), for double in a search of the worst
+ * intervals, 5 to 20 million arguments each (`test_activation many` comes within 0.06 of it). */
 
 /* The numbers in hexadecimal are printed by tools/coefficients.py. */
 static const struct {
@@ -17,21 +17,36 @@ static const struct {
     REAL saturated;                 /* sigmoid(x) and tanh(x / 2) round to 1 from here on */
     REAL lift, unlift, lift_log2;   /* a power of two, its inverse, its exponent; lift e^exp_low is normal */
     REAL normal;                    /* the smallest normal number */
+    REAL erf_one;                   /* erf x rounds to 1 from here on */
     REAL expm1_q[MG_DOUBLE ? 11 : 6], log1p_q[MG_DOUBLE ? 8 : 4];   /* highest power first */
+    REAL erf_q[MG_DOUBLE ? 13 : 7], erf_h[MG_DOUBLE ? 20 : 9];
 } MG_NAME(constant) = {
 #if MG_DOUBLE
     0x1.71547652b82fep+0, 0x1.62e42fefa39efp-1, 0x1.abc9e3b39803fp-56,
-    0x1.8p52, -746.0, 710.0, 40.0, 0x1p512, 0x1p-512, 512.0, DBL_MIN,
+    0x1.8p52, -746.0, 710.0, 40.0, 0x1p512, 0x1p-512, 512.0, DBL_MIN, 6.0,
     {0x1.1f730349868cfp-29, 0x1.af4de97ca4194p-26, 0x1.27e4db646b17ep-22, 0x1.71de0231960ebp-19,
      0x1.a01a01a6d889cp-16, 0x1.a01a01abe7fe1p-13, 0x1.6c16c16c162d4p-10, 0x1.11111111100dcp-7,
      0x1.5555555555556p-5, 0x1.5555555555557p-3, 0x1p-1},
     {0x1.169c38cc826bep-3, 0x1.0e8c55b42945fp-3, 0x1.3b29d0452d426p-3, 0x1.745cac43cc003p-3,
      0x1.c71c72df580fcp-3, 0x1.24924923de6edp-2, 0x1.9999999999f17p-2, 0x1.5555555555555p-1},
+    {0x1.05ffd737fb32ep-34, -0x1.389d4f2641625p-30, 0x1.f7b4bf3b13964p-27, -0x1.5f1ecb6f0764cp-23,
+     0x1.b9df224ca4b97p-20, -0x1.f4d1e3183f7aep-17, 0x1.f9a321d5b8e1ep-14, -0x1.c02db3dac435fp-11,
+     0x1.565bcd0dbaa38p-8, -0x1.b82ce31284ep-6, 0x1.ce2f21a042b3p-4, -0x1.812746b0379e6p-2,
+     0x1.06eba8214db69p-3},
+    {0x1.0a59ecf05f68dp-42, -0x1.53b9f1de06ad4p-44, -0x1.88221db5eba35p-45, 0x1.4a4121fb11d2cp-41,
+     -0x1.95bec9bec5f04p-36, 0x1.6844aaf39a303p-33, -0x1.ce3d5c31f80d9p-31, 0x1.e29f50967034bp-29,
+     -0x1.77aa8c02bc52bp-27, 0x1.b13adbd5a5906p-27, 0x1.4ef166d474b3cp-23, -0x1.dadb815f104e2p-20,
+     0x1.ac03d26124b35p-17, -0x1.431732843904ep-14, 0x1.b961395e738a7p-12, -0x1.1bd558ec43e0fp-9,
+     0x1.63cc1da79fe7dp-7, -0x1.cb9f5e73a9ce1p-5, 0x1.6925248da93c7p-2, 0x1.8e8b721a46e45p+0},
 #else
     0x1.715476p+0f, 0x1.62e43p-1f, -0x1.05c61p-29f,
-    0x1.8p23f, -104.0f, 89.0f, 20.0f, 0x1p64f, 0x1p-64f, 64.0f, FLT_MIN,
+    0x1.8p23f, -104.0f, 89.0f, 20.0f, 0x1p64f, 0x1p-64f, 64.0f, FLT_MIN, 4.0f,
     {0x1.a124f2p-13f, 0x1.6d4324p-10f, 0x1.1110ep-7f, 0x1.5554eap-5f, 0x1.555556p-3f, 0x1p-1f},
     {0x1.e6587ap-3f, 0x1.242cep-2f, 0x1.999a6ap-2f, 0x1.555556p-1f},
+    {0x1.4a569p-14f, -0x1.a45088p-11f, 0x1.54127p-8f, -0x1.b7fabap-6f, 0x1.ce2d1p-4f, -0x1.81273ep-2f,
+     0x1.06eba8p-3f},
+    {-0x1.96861ap-20f, 0x1.d541ap-17f, -0x1.3f30bep-14f, 0x1.b90df6p-12f, -0x1.1be41ap-9f, 0x1.63cc26p-7f,
+     -0x1.cb9f42p-5f, 0x1.692524p-2f, 0x1.8e8b72p+0f},
 #endif
 };
 #define K(name) v_set1(MG_NAME(constant).name)
@@ -128,6 +143,21 @@ MG_INLINE VEC v_softplus(VEC x)
     VEC log1p_e = MG_NAME(log1p_reduced)(v_select_lt(e, half, e, f), v_select_lt(e, half, zero, v_set1(1)));
     return v_add(v_max(zero, x), log1p_e);
 }
+
+/* erf x = x + x q(x^2) for |x| < 1, and beyond sign(x) (1 - e^-(x^2 + h)), where h, a polynomial in |x| - 5/2,
+ * is nearly a straight line. What is taken from 1 is at most 0.16, so that its own error counts for as little;
+ * it vanishes before |x| reaches erf_one. Error 1.05 and 1.14 ulp. */
+MG_INLINE VEC v_erf(VEC x)
+{
+    VEC one = v_set1(1), a = v_min(K(erf_one), v_abs(x));
+    VEC q = MG_NAME(polynomial)(v_mul(a, a), MG_NAME(constant).erf_q, MG_DOUBLE ? 13 : 7);
+    VEC t = v_sub(a, v_set1((REAL)2.5));
+    VEC h = MG_NAME(polynomial)(t, MG_NAME(constant).erf_h, MG_DOUBLE ? 20 : 9);
+    VEC n, p = MG_NAME(expm1_reduced)(v_neg(v_fma(a, a, h)), &n);
+    VEC scale = v_pow2(n);
+    VEC beyond = v_sub(one, v_fma(scale, p, scale));
+    return v_copysign(v_select_lt(a, one, v_fma(a, q, a), beyond), x);
+}
 #undef K
 
 MG_INLINE void MG_NAME(map)(VEC (*f)(VEC), int64_t n, const REAL *x, REAL *out)
@@ -148,6 +178,7 @@ static void MG_NAME(unary)(int op, int64_t n, const void *x, void *out)
     case MG_TANH: MG_NAME(map)(v_tanh, n, x, out); break;
     case MG_SIGMOID: MG_NAME(map)(v_sigmoid, n, x, out); break;
     case MG_SOFTPLUS: MG_NAME(map)(v_softplus, n, x, out); break;
+    case MG_ERF: MG_NAME(map)(v_erf, n, x, out); break;
     }
 }
 

@@ -46,4 +46,5 @@
 #define v_tanh MG_NAME(v_tanh)
 #define v_sigmoid MG_NAME(v_sigmoid)
 #define v_softplus MG_NAME(v_softplus)
+#define v_erf MG_NAME(v_erf)
 #endif

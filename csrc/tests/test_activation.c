@@ -1,4 +1,4 @@
-/* exp, log, tanh, sigmoid, softplus: accuracy, special values, symmetry, the same bits on every
+/* exp, log, tanh, sigmoid, softplus, erf: accuracy, special values, symmetry, the same bits on every
  * instruction set and at every place in an array.
  *
  *   test_activation                        a sample of both dtypes, about a second
@@ -20,7 +20,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { BLOCK = 4096, MOST_ISAS = 8, FUNCTIONS = 5 };
+enum { BLOCK = 4096, MOST_ISAS = 8, FUNCTIONS = 6 };
 
 /* The bounds that kernels/activation.inc.h states, in units in the last place, and the checksums of the
  * sample: constants, because the results are the same on every machine. They change with a coefficient, and
@@ -31,6 +31,7 @@ static const struct { const char *name; double bound[2]; uint64_t checksum[2]; }
     [MG_TANH] = {"tanh", {1.4, 1.4}, {0x1456f277ce8c3245, 0xdb5bf3361769e064}},
     [MG_SIGMOID] = {"sigmoid", {1.8, 1.8}, {0xbac527ecb2bcf115, 0x11eb982a03900086}},
     [MG_SOFTPLUS] = {"softplus", {1.7, 1.7}, {0x3c10f06f7713f3a7, 0x47cafe325cb86cda}},
+    [MG_ERF] = {"erf", {1.1, 1.2}, {0xed02858e078347d9, 0x9fd7bdd67b274caf}},
 };
 
 /* FNV-1a, taken over the bits of all results. */
@@ -59,6 +60,7 @@ static double exact_f32(int op, double x)
     case MG_LOG: return log(x);
     case MG_TANH: return tanh(x);
     case MG_SIGMOID: return 1 / (1 + exp(-x));
+    case MG_ERF: return erf(x);
     default: return isnan(x) ? x : fmax(x, 0) + log1p(exp(-fabs(x)));
     }
 }
@@ -70,6 +72,7 @@ static long double exact_f64(int op, long double x)
     case MG_LOG: return logl(x);
     case MG_TANH: return tanhl(x);
     case MG_SIGMOID: return 1 / (1 + expl(-x));
+    case MG_ERF: return erfl(x);
     default: return isnan(x) ? x : fmaxl(x, 0) + log1pl(expl(-fabsl(x)));
     }
 }
@@ -174,7 +177,7 @@ static uint64_t next_random(uint64_t *state)       /* splitmix64 */
 }
 
 /* Random bit patterns, then uniform numbers of the intervals in which something happens; the last three are
- * where sigmoid and softplus, tanh, log err most. */
+ * where sigmoid and softplus, tanh, log err most; erf does just below 1. */
 static void walk_doubles(struct findings *found, int op, int per_interval)
 {
     static const double intervals[][2] = {{-1, 1}, {-20, 20}, {0.5, 2}, {-750, 710}, {-746, -700}, {-40, 0},
@@ -260,6 +263,9 @@ static void check_special_values(const char *isa)
         {MG_SOFTPLUS, INFINITY, INFINITY, INFINITY}, {MG_SOFTPLUS, NAN, NAN, NAN},
         {MG_SOFTPLUS, -INFINITY, 0, 0}, {MG_SOFTPLUS, -1000, 0, 0},
         {MG_SOFTPLUS, -103.5, 0x1p-149, 0x1.9a733e3852834p-150},
+        {MG_ERF, 0, 0, 0}, {MG_ERF, -0.0, -0.0, -0.0}, {MG_ERF, 4, 1, 0x1.ffffff7b91176p-1}, {MG_ERF, 6, 1, 1},
+        {MG_ERF, INFINITY, 1, 1}, {MG_ERF, -INFINITY, -1, -1}, {MG_ERF, NAN, NAN, NAN},
+        {MG_ERF, -1000, -1, -1}, {MG_ERF, 0x1p-149, 0x1p-149, 0x1.20dd750429b6dp-149},
     };
     int rows = (int)(sizeof table / sizeof *table), wrong = 0;
     for (int i = 0; i < rows; i++)
@@ -275,7 +281,7 @@ static void check_special_values(const char *isa)
     check(wrong == 0, "%s: %d special values, %d wrong", isa, rows, wrong);
 }
 
-static void check_tanh_is_odd(const char *isa)
+static void check_oddness(const char *isa, int op)
 {
     static float xf[BLOCK], yf[BLOCK], zf[BLOCK];
     static double x[BLOCK], y[BLOCK], z[BLOCK];
@@ -284,21 +290,22 @@ static void check_tanh_is_odd(const char *isa)
         xf[i] = float_of((uint32_t)i * 523777u);
         x[i] = double_of((uint64_t)i * 2249600790429697u);
     }
-    mg_unary(MG_F32, MG_TANH, BLOCK, xf, yf);
-    mg_unary(MG_F64, MG_TANH, BLOCK, x, y);
+    mg_unary(MG_F32, op, BLOCK, xf, yf);
+    mg_unary(MG_F64, op, BLOCK, x, y);
     for (int i = 0; i < BLOCK; i++) {
         xf[i] = -xf[i];
         x[i] = -x[i];
     }
-    mg_unary(MG_F32, MG_TANH, BLOCK, xf, zf);
-    mg_unary(MG_F64, MG_TANH, BLOCK, x, z);
+    mg_unary(MG_F32, op, BLOCK, xf, zf);
+    mg_unary(MG_F64, op, BLOCK, x, z);
     for (int i = 0; i < BLOCK; i++) {
         zf[i] = -zf[i];
         z[i] = -z[i];
         wrong += bits_of(MG_F32, yf, i) != bits_of(MG_F32, zf, i);
         wrong += bits_of(MG_F64, y, i) != bits_of(MG_F64, z, i);
     }
-    check(wrong == 0, "%s: tanh(-x) = -tanh(x) for %d numbers, %d wrong", isa, 2 * BLOCK, wrong);
+    const char *name = functions[op].name;
+    check(wrong == 0, "%s: %s(-x) = -%s(x) for %d numbers, %d wrong", isa, name, name, 2 * BLOCK, wrong);
 }
 
 /* Arrays of 0 ... 70 elements from every alignment, in place and not: the same bits as the block as a
@@ -403,7 +410,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < n_isas; i++) {
         mg_set_isa(isas[i]);
         check_special_values(isas[i]);
-        check_tanh_is_odd(isas[i]);
+        check_oddness(isas[i], MG_TANH);
+        check_oddness(isas[i], MG_ERF);
         check_positions(isas[i], MG_F32);
         check_positions(isas[i], MG_F64);
         check_fences(isas[i]);

@@ -8,6 +8,7 @@ row is the largest relative error of what the polynomial is used for, before any
 evaluation; half a unit in the last place is 6e-8 in float32 and 1.1e-16 in float64.
 """
 
+import functools
 import math
 import struct
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from decimal import Decimal, getcontext
 getcontext().prec = 60
 Function = Callable[[Decimal], Decimal]
 LN2 = Decimal(2).ln()
+PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 
 
 def chebyshev_fit(f: Function, low: Decimal, high: Decimal, terms: int) -> list[Decimal]:
@@ -60,12 +62,51 @@ def log1p_q(z: Decimal) -> Decimal:
     return (((1 + s) / (1 - s)).ln() - 2 * s) / (s * z)
 
 
+@functools.cache
+def erf(x: Decimal) -> Decimal:
+    """The error function: 2/sqrt(pi) e^(-x^2) (x + 2 x^3 / 3 + 4 x^5 / (3 5) + ...)."""
+    term = total = x
+    n = 1
+    while term > Decimal("1e-60"):
+        term *= 2 * x * x / (2 * n + 1)
+        total += term
+        n += 1
+    return 2 / PI.sqrt() * (-x * x).exp() * total
+
+
+def erf_q(z: Decimal) -> Decimal:
+    """q in erf(x) = x + x q(x^2)."""
+    if z < Decimal("1e-20"):
+        return 2 / PI.sqrt() * (1 - z / 3) - 1
+    return erf(z.sqrt()) / z.sqrt() - 1
+
+
+ERF_CENTRE = Decimal("2.5")
+
+
+def erf_h(t: Decimal) -> Decimal:
+    """h in erf(x) = 1 - e^-(x^2 + h(t)), t = x - 2.5: nearly a straight line."""
+    x = t + ERF_CENTRE
+    return -(1 - erf(x)).ln() - x * x
+
+
 def report(
-    name: str, f: Function, low: Decimal, high: Decimal, terms: int, dtype: str, weight: Function
+    name: str,
+    f: Function,
+    low: Decimal,
+    high: Decimal,
+    terms: int,
+    dtype: str,
+    weight: Function,
+    used_to: Decimal | None = None,
 ) -> None:
-    """Print one C array, highest power first, and the largest weight * |error| on a fine grid."""
+    """Print one C array, highest power first, and the largest weight * |error| on a fine grid.
+
+    A polynomial fitted up to `high` may be used beyond, where the weight is small: up to `used_to`.
+    """
     poly = [Decimal(rounded(c, dtype)) for c in chebyshev_fit(f, low, high, terms)]
-    grid = [low + (high - low) * i / 999 for i in range(1000)]
+    used_to = high if used_to is None else used_to
+    grid = [low + (used_to - low) * i / 999 for i in range(1000)]
     error = max(abs(weight(x) * (f(x) - horner(poly, x))) for x in grid)
     print(f"{dtype} {name}, error {error:.1e}")
     print("    " + ", ".join(float(c).hex() for c in reversed(poly)))
@@ -98,6 +139,26 @@ def main() -> None:
             log_terms,
             dtype,
             lambda z: z.sqrt() * z / ((1 + z.sqrt()) / (1 - z.sqrt())).ln() if z else Decimal(0),
+        )
+        report(
+            "erf near 0",
+            erf_q,
+            Decimal(0),
+            Decimal(1),
+            7 if dtype == "f" else 13,
+            dtype,
+            lambda z: 1 / (1 + erf_q(z)),
+        )
+        fitted, saturated = ("3", "4") if dtype == "f" else ("3.5", "6")
+        report(
+            "erf beyond 1",
+            erf_h,
+            1 - ERF_CENTRE,
+            Decimal(fitted) - ERF_CENTRE,
+            9 if dtype == "f" else 20,
+            dtype,
+            lambda t: (1 - erf(t + ERF_CENTRE)) / erf(t + ERF_CENTRE),
+            Decimal(saturated) - ERF_CENTRE,
         )
 
 
