@@ -446,12 +446,14 @@ def _gemm_bytes(code: int, m: int, n: int, blocks: int, k: int) -> int:
 
 def matmul(a, b):
     """Matrix product with NumPy's rules for 1-D and stacked arguments; chains start at 0."""
-    if lib is not None and type(a) is type(b) is np.ndarray and b.size <= SMALL_PRODUCT:
-        try:
-            if a.ndim == 2 or b.ndim > 2:  # else one product of all rows is better
-                return _small_matmul(a, b, casting="no")
-        except (TypeError, ValueError):
-            pass
+    if lib is not None and type(a) is type(b) is np.ndarray:
+        stacked = b.ndim > 2
+        if b.size <= SMALL_PRODUCT or (stacked and b.shape[-2] * b.shape[-1] <= SMALL_PRODUCT):
+            try:
+                if a.ndim == 2 or stacked:  # else one product of all rows is better
+                    return _small_matmul(a, b, casting="no")
+            except (TypeError, ValueError):
+                pass
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim == 2 == b.ndim and a.shape[1] == b.shape[0] and lib is not None:  # noqa: SIM102
         if a.dtype is b.dtype and a.dtype.char in "fd":  # most often
@@ -507,7 +509,7 @@ def affine(x, weight, start):
     """x (..., K) times weight (N, K) transposed, each chain begun at start, (N,) or (..., N)."""
     if lib is not None and type(weight) is np.ndarray and weight.size <= SMALL_PRODUCT:
         try:
-            if x.ndim == 2:
+            if x.ndim == 2 == weight.ndim:
                 return _small_affine[start.ndim - 1](x, weight, start, casting="no")
         except (TypeError, ValueError, AttributeError, IndexError):
             pass
@@ -536,6 +538,12 @@ def affine(x, weight, start):
 
 def addmm(start, x, y):
     """x (..., K) times y (K, N), each chain begun at start, which broadcasts to (..., N)."""
+    if lib is not None and type(y) is np.ndarray and y.size <= SMALL_PRODUCT:
+        try:
+            if x.ndim == 2 == y.ndim:
+                return _small_affine[start.ndim - 1](x, y.T, start, casting="no")
+        except (TypeError, ValueError, AttributeError, IndexError):
+            pass
     x, y = np.asarray(x), np.asarray(y)
     number = isinstance(start, int | float)  # has no dtype of its own
     start = np.asarray(start, x.dtype if number and x.dtype in _CODE else None)

@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,19 +66,37 @@ factors = hnp.mutually_broadcastable_shapes(
 )
 
 
+@contextlib.contextmanager
+def small_products(most):
+    """Products go the short way up to so many elements of the right matrix."""
+    before, kernels.SMALL_PRODUCT = kernels.SMALL_PRODUCT, most
+    try:
+        yield
+    finally:
+        kernels.SMALL_PRODUCT = before
+
+
+# All the short way, all the long way, and short only for stacks of the smallest.
+ways = pytest.mark.parametrize("most", [kernels.SMALL_PRODUCT, -1, 4])
+
+
+@ways
 @given(factors)
-def test_matmul_is_that_of_numpy_to_the_third_derivative(shapes):
-    check_multilinear(mg.matmul, np.matmul, *shapes.input_shapes)
+def test_matmul_is_that_of_numpy_to_the_third_derivative(most, shapes):
+    with small_products(most):
+        check_multilinear(mg.matmul, np.matmul, *shapes.input_shapes)
 
 
 @native  # the twins promise no bits
 @dtypes
+@ways
 @given(factors, st.integers(0, 999))
-def test_a_row_of_a_stack_is_the_row_alone(dtype, shapes, seed):
+def test_a_row_of_a_stack_is_the_row_alone(dtype, most, shapes, seed):
     rng = np.random.default_rng(seed)
     a, b = (rng.normal(size=s).astype(dtype) for s in shapes.input_shapes)
     a, b = (a[None] if a.ndim == 1 else a), (b[:, None] if b.ndim == 1 else b)
-    out = mg.matmul(a, b)
+    with small_products(most):
+        out = mg.matmul(a, b)
     stack = out.shape[:-2]
     a, b = (np.broadcast_to(x, (*stack, *x.shape[-2:])) for x in (a, b))
     for index in np.ndindex(*stack):
@@ -101,8 +121,14 @@ def test_rows_that_meet_the_same_matrix_make_one_product(monkeypatch):
         ((0, 2, 3), (0, 3, 4), []),
     ]:
         shapes.clear()
-        assert mg.matmul(np.ones(a), np.ones(b)).shape == np.matmul(np.ones(a), np.ones(b)).shape
+        with small_products(-1):
+            out = mg.matmul(np.ones(a), np.ones(b))
+        assert out.shape == np.matmul(np.ones(a), np.ones(b)).shape
         assert shapes == calls
+    shapes.clear()
+    a, b = np.ones((3000, 1, 4)), np.ones((3000, 4, 1))
+    assert (mg.matmul(a, b) == 4).all()
+    assert shapes == []  # a stack of small matrices is a loop in C
 
 
 def test_whole_numbers_stay_whole_and_become_floats_beside_floats():
@@ -130,18 +156,18 @@ def test_whole_numbers_stay_whole_and_become_floats_beside_floats():
 
 
 @native
+@pytest.mark.parametrize("most", [kernels.SMALL_PRODUCT, -1])
 @given(*[st.integers(0, 4)] * 3, st.integers(0, 999))
-def test_addmm_is_affine_with_the_other_matrix_transposed(m, k, n, seed):
+def test_addmm_is_affine_with_the_other_matrix_transposed(most, m, k, n, seed):
     rng = np.random.default_rng(seed)
     g = rng.normal(size=(m, n))
     x, w = rng.normal(size=(m, k)), rng.normal(size=(n, k))
     for shape in [(n,), (m, n)]:
         start = rng.normal(size=shape)
         leaves = [[mg.tensor(a, requires_grad=True) for a in (start, x, w)] for _ in range(2)]
-        outs = (
-            mg.addmm(leaves[0][0], leaves[0][1], leaves[0][2].T),
-            mg.affine(leaves[1][1], leaves[1][2], leaves[1][0]),
-        )
+        with small_products(most):
+            out = mg.addmm(leaves[0][0], leaves[0][1], leaves[0][2].T)
+        outs = (out, mg.affine(leaves[1][1], leaves[1][2], leaves[1][0]))
         grads = [gradients([o], t, [g]) for o, t in zip(outs, leaves, strict=True)]
         assert (outs[0].data == outs[1].data).all()
         for a, b in zip(*grads, strict=True):
@@ -218,6 +244,13 @@ def test_products_of_a_weight_shared_over_time_are_gathered(gathered, name):
             "  remedy: transpose one side, or check which axis is contracted",
         ),
         (
+            lambda x: mg.addmm(np.ones(3), x, np.ones((3, 3, 4))),
+            mg.ShapeError,
+            "addmm: x and y\n"
+            "  expected (..., K) and (K, N), got (2, 3) and (3, 3, 4)\n"
+            "  remedy: transpose one side, or check which axis is contracted",
+        ),
+        (
             lambda x: mg.addmm(np.ones(3), x, np.ones((3, 4))),
             mg.ShapeError,
             "addmm: start\n"
@@ -264,6 +297,7 @@ def test_stacks_that_do_not_fit():
     [
         (((2, 3), (4, 2), (4,)), "affine: x and weight"),
         (((2, 3), (3,), (4,)), "affine: x and weight"),
+        (((2, 3), (5, 4, 3), (4,)), "affine: x and weight"),
         (((2, 3), (4, 3), (3,)), "affine: start"),
         (((2, 3), (4, 3), (1, 4)), "affine: start"),
         (((2, 3), (4, 3), ()), "affine: start"),
