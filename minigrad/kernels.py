@@ -304,10 +304,10 @@ def _elementwise(name: str, doc: str) -> Callable:
         if type(x) is not np.ndarray:
             x = np.asarray(x)
         if lib is None or x.dtype.char not in "fd":
-            if lib is None or x.dtype.kind == "c":
-                return twin(x)
             if x.dtype.kind in "iub":
                 return door(x.astype(np.float64))
+            if lib is None or x.dtype.kind == "c":
+                return twin(x)
             _dtype(name, x)
         if x.nbytes < LARGE:
             return fast(x)

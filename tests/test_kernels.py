@@ -980,6 +980,7 @@ LAYOUTS = {
 }
 
 
+@native  # the twins promise no bits
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -109,7 +109,6 @@ def test_a_row_of_a_stack_is_the_row_alone(dtype, most, shapes, seed):
 def test_rows_that_meet_the_same_matrix_make_one_product(monkeypatch):
     shapes = []
     gemm = kernels._gemm
-    monkeypatch.setattr(kernels, "SMALL_PRODUCT", -1)
     monkeypatch.setattr(
         kernels, "_gemm", lambda a, b, *rest: shapes.append((a.shape, b.shape)) or gemm(a, b, *rest)
     )
