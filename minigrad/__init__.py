@@ -8,6 +8,7 @@ from .errors import (
     DtypeError,
     FileError,
     GradientError,
+    GradientWarning,
     GraphFreedError,
     MinigradError,
     ShapeError,
@@ -21,7 +22,7 @@ from .operators import from_dlpack
 from .ops import *  # noqa: F403
 from .ops import __all__ as _op_names
 from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from .unfold import detach_state, unfold
+from .unfold import Output, detach_state, tbptt, unfold
 
 __version__ = "0.1.0"
 
@@ -32,9 +33,11 @@ __all__ = [
     "DtypeError",
     "FileError",
     "GradientError",
+    "GradientWarning",
     "GraphFreedError",
     "MinigradError",
     "Op",
+    "Output",
     "ShapeError",
     "StateDictError",
     "Tensor",
@@ -57,6 +60,7 @@ __all__ = [
     "set_grad_enabled",
     "set_num_threads",
     "show_config",
+    "tbptt",
     "tensor",
     "tree",
     "unfold",

@@ -24,6 +24,7 @@ from .graph import (
     Tensor,
     described,
     hooks,
+    numbers,
     observers,
     register,
     registry,
@@ -224,6 +225,8 @@ def pull_back(
                     observer.used_up(node)
                 node.sources = None
                 node.values = node.out = ()
+                if hooked:  # a hook may refer to the node, and so keep it alive
+                    hooks.pop(node, None)
                 if op.fused:
                     node.saved = ()  # type: ignore[misc]
     return found
@@ -375,6 +378,12 @@ def _zeros(like: np.ndarray, lift: bool):
 
 def _seed(output: Tensor, gradient) -> Any:
     """The cotangent to start from: `gradient`, or one for an output with one element."""
+    if not isinstance(output, Tensor):
+        raise GradientError(
+            "backward: from what is no tensor",
+            f"expected a tensor, got {type(output).__name__}",
+            "compute it from tensors with requires_grad=True, without .data and .item()",
+        )
     if output.source is None:
         raise GradientError(
             "backward: from a tensor that depends on nothing that needs a gradient",
@@ -389,7 +398,12 @@ def _seed(output: Tensor, gradient) -> Any:
                 "sum it first, or pass the cotangent as gradient=",
             )
         return np.ones(output.shape, output.dtype)
-    array = gradient.data if isinstance(gradient, Tensor) else np.asarray(gradient)
+    if isinstance(gradient, Tensor):
+        array = gradient.data
+    elif isinstance(gradient, np.ndarray | np.generic):
+        array = np.asarray(gradient)
+    else:
+        array = numbers("backward", gradient)
     if array.shape != output.shape or array.dtype != output.dtype:
         raise ShapeError(
             "backward: gradient=",

@@ -10,18 +10,33 @@ Gate orders, stated here once and used everywhere: LSTM `i f g o`, GRU `r z n`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .errors import UsageError
 from .graph import Tensor
-from .module import Module, Parameter
+from .module import Module, Parameter, check_sizes, generator
 from .ops import add, affine, sigmoid, split, tanh
 
 State = Any  # a tensor, or a tuple of tensors
 
 LSTM_GATES = "ifgo"
 GRU_GATES = "rzn"
+
+
+class LSTMState(NamedTuple):
+    """The state of an LSTM: what it puts out, `h`, and what it keeps to itself, `c`.
+
+    A plain tuple (h, c) is taken wherever a state is.
+
+    >>> ys, state = mg.nn.LSTM(2, 3, rng=0)(np.ones((5, 4, 2)))
+    >>> state.c.shape
+    (1, 4, 3)
+    """
+
+    h: Any
+    c: Any
 
 
 # --- the steps -----------------------------------------------------------------------------------
@@ -52,7 +67,7 @@ def lstm_step(x, state, W, U, b):
     i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
     c = f * c + i * g
     h = o * tanh(c)
-    return h, (h, c)
+    return h, LSTMState(h, c)
 
 
 def gru_step(x, state, W, U, b_x, b_h):
@@ -68,6 +83,24 @@ def gru_step(x, state, W, U, b_x, b_h):
     hr, hz, hn = split(affine(state, U, b_h), sections=len(GRU_GATES), axis=-1)
     r, z = sigmoid(xr + hr), sigmoid(xz + hz)
     n = tanh(xn + r * hn)
+    h = (1 - z) * n + z * state
+    return h, h
+
+
+def gru_step_before(x, state, W, U, U_n, b_x, b_h, b_n):
+    """One step of a gated recurrent unit that resets before the recurrent product.
+
+    r, z = sigmoid(b_x + W x(t) + b_h + U h(t-1))
+    n = tanh(b_x + W x(t) + b_n + U_n (r * h(t-1)));  h(t) = (1 - z) * n + z * h(t-1)
+
+    x (N, I), h (N, H), W (3H, I), U (2H, H) the rows of r and z, U_n (H, H) that of n; b_x (3H,),
+    b_h (2H,), b_n (H,).
+    Source: Cho et al. 2014, equations 5 to 8; Goodfellow et al., equation 10.45.
+    """
+    xr, xz, xn = split(affine(x, W, b_x), sections=len(GRU_GATES), axis=-1)
+    hr, hz = split(affine(state, U, b_h), sections=2, axis=-1)
+    r, z = sigmoid(xr + hr), sigmoid(xz + hz)
+    n = tanh(affine(r * state, U_n, xn + b_n))
     h = (1 - z) * n + z * state
     return h, h
 
@@ -112,6 +145,10 @@ class GatedCell(Cell):
 
     `weight_ih` (G H, I), `weight_hh` (G H, H), `bias_ih` and `bias_hh` (G H,), for G gates; drawn
     uniformly from +-1/sqrt(H) by `rng` (a seed or a `numpy.random.Generator`).
+
+    The two biases are there because PyTorch's state dicts have two. In an RNN and in an LSTM, and
+    in the gates r and z of a GRU, only their sum matters, and both get the same gradient. In the
+    gate n of a GRU that resets after the product they differ: r scales `bias_hh` and not `bias_ih`.
     """
 
     step: Callable
@@ -126,7 +163,8 @@ class GatedCell(Cell):
         dtype=np.float64,
         rng: int | np.random.Generator | None = None,
     ):
-        rng = np.random.default_rng(rng)
+        rng = generator(rng)
+        check_sizes(self, dtype, input_size=input_size, hidden_size=hidden_size)
         self.input_size, self.hidden_size = input_size, hidden_size
         rows, bound = self.gates * hidden_size, 1 / np.sqrt(max(1, hidden_size))
 
@@ -149,10 +187,10 @@ class GatedCell(Cell):
         if type(self).__call__ is not GatedCell.__call__:  # a subclass with a step of its own
             return self
         weights = self.weights()
-        return lambda x, state: type(self).step(x, state, *weights)
+        return lambda x, state: self.step(x, state, *weights)
 
     def __call__(self, x, state):
-        return type(self).step(x, state, *self.weights())
+        return self.step(x, state, *self.weights())
 
 
 class RNNCell(GatedCell):
@@ -185,16 +223,44 @@ class LSTMCell(GatedCell):
 
     def initial_state(self, batch_size: int, dtype) -> State:
         shape = (batch_size, self.hidden_size)
-        return Tensor(np.zeros(shape, dtype)), Tensor(np.zeros(shape, dtype))
+        return LSTMState(Tensor(np.zeros(shape, dtype)), Tensor(np.zeros(shape, dtype)))
 
 
 class GRUCell(GatedCell):
-    """A gated recurrent unit that resets after the recurrent product; see `gru_step`.
+    """A gated recurrent unit; see `gru_step` and `gru_step_before`.
 
-    >>> y, state = mg.nn.GRUCell(2, 3, rng=0)(np.ones((1, 2)), np.zeros((1, 3)))
+    Libraries disagree on where the reset gate acts. `reset="after"` multiplies by r after the
+    recurrent product, as PyTorch, cuDNN and Keras do; `reset="before"` multiplies h(t-1) itself, as
+    the original paper and the book do (ONNX: `linear_before_reset` 1 and 0). Names and shapes of
+    the weights are the same for both and the values they give are not: a state dict cannot tell
+    which one it was trained for, so ask where it comes from. Raises `UsageError` for others.
+
+    >>> y, state = mg.nn.GRUCell(2, 3, reset="before", rng=0)(np.ones((1, 2)), np.zeros((1, 3)))
     >>> y.shape
     (1, 3)
     """
 
-    step = staticmethod(gru_step)
+    step: Callable = staticmethod(gru_step)
     gates = len(GRU_GATES)
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *,
+                 reset: str = "after", dtype=np.float64,
+                 rng: int | np.random.Generator | None = None):  # fmt: skip
+        if reset not in ("after", "before"):
+            raise UsageError(
+                f"{type(self).__name__}: reset",
+                f'expected "after" or "before" the recurrent product, got {reset!r}',
+                '"after" for weights from PyTorch, cuDNN or Keras, "before" for the original form',
+            )
+        super().__init__(input_size, hidden_size, bias, dtype=dtype, rng=rng)
+        self.reset = reset
+        if reset == "before":
+            self.step = gru_step_before
+
+    def weights(self):
+        if self.reset == "after":
+            return super().weights()
+        n = GRU_GATES.index("n") * self.hidden_size  # where the rows of the last gate begin
+        U, U_n = split(self.weight_hh, (n,))
+        b_h, b_n = split(self.bias_hh, (n,))
+        return self.weight_ih, U, U_n, self.bias_ih, b_h, b_n

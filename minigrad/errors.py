@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 
+def three_lines(what: str, expected_and_got: str, remedy: str) -> str:
+    """The text of every error and warning; a part that has line breaks of its own loses them.
+
+    >>> print(three_lines("matmul: argument 1", "expected 3 rows, got 4", "transpose it"))
+    matmul: argument 1
+      expected 3 rows, got 4
+      remedy: transpose it
+    """
+    what, expected_and_got, remedy = (
+        " ".join(part.split()) for part in (what, expected_and_got, remedy)
+    )
+    return f"{what}\n  {expected_and_got}\n  remedy: {remedy}"
+
+
 class MinigradError(Exception):
     """Base of every error of minigrad; its text has three lines.
 
@@ -15,7 +29,7 @@ class MinigradError(Exception):
 
     def __init__(self, what: str, expected_and_got: str, remedy: str):
         self.what, self.expected_and_got, self.remedy = what, expected_and_got, remedy
-        super().__init__(f"{what}\n  {expected_and_got}\n  remedy: {remedy}")
+        super().__init__(three_lines(what, expected_and_got, remedy))
 
     def __reduce__(self):
         return type(self), (self.what, self.expected_and_got, self.remedy)
@@ -53,3 +67,12 @@ class FileError(MinigradError, OSError):
 
 class UsageError(MinigradError, ValueError):
     """An argument that has no meaning here."""
+
+
+class GradientWarning(UserWarning):
+    """A gradient that is probably not the one that was meant; silenced as any warning of Python.
+
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", mg.GradientWarning)
+    """

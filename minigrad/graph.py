@@ -97,6 +97,9 @@ class Node:
     `saved` are arrays that the op's rule wants besides its outputs. `expansion` are the tensors
     that stand for the outputs of a fused node once it has been unfolded in place. `where` is the
     node's provenance, set by `mg.debug()` alone.
+
+    A node of a chain of scalars takes some 350 bytes with its array and tuples, and a backward pass
+    some 70 more (`tests/test_lifetime.py` holds them under 400 and 500).
     """
 
     __slots__ = ("__weakref__", "op", "out", "params", "rank", "sources", "values", "where")
@@ -173,6 +176,11 @@ class Tensor:
     `data` is the NumPy array. `source` is its place in the graph: the node of the recorded call,
     `(node, index)` if that has several outputs, None for a constant. `str` is NumPy's text of the
     array, `repr` adds where it came from; one element takes a format.
+
+    Nodes keep the arrays themselves and not copies, so what you write into `data` between a forward
+    and its backward pass spoils gradients, and nobody sees it. Optimisers and `load_state_dict`
+    note what they write, and such a backward pass raises; `mg.debug()` locks the arrays of a
+    graph, so that NumPy raises at the guilty line. After the backward pass write as you like.
 
     >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
     >>> x * 3
@@ -304,26 +312,35 @@ class Tensor:
         return self.data
 
     def item(self) -> float | int:
-        """The Python number of a tensor with one element."""
+        """The Python number of a tensor with one element; raises `UsageError` for others."""
+        return self._single("item", "take one by its index, or use .data")
+
+    def _single(self, name: str, remedy: str) -> float | int:
+        if self.size != 1:
+            raise UsageError(
+                f"{name}: of a tensor with {'several elements' if self.size else 'no element'}",
+                f"expected one element, got shape {self.shape}",
+                remedy,
+            )
         return self.data.item()
 
     def __len__(self) -> int:
+        if not self.ndim:
+            raise UsageError(
+                "len: of a tensor that is a single number",
+                "expected at least one axis, got shape ()",
+                "use .size, or .reshape(1)",
+            )
         return len(self.data)
 
     def __bool__(self) -> bool:
-        if self.size != 1:
-            raise UsageError(
-                "bool: of a tensor with several elements",
-                f"expected one element, got shape {self.shape}",
-                "compare .data with .any() or .all()",
-            )
-        return bool(self.data.item())
+        return bool(self._single("bool", "compare .data with .any() or .all()"))
 
     def __float__(self) -> float:
-        return float(self.data)
+        return float(self._single("float", "take one by its index, or use .data"))
 
     def __int__(self) -> int:
-        return int(self.data)
+        return int(self._single("int", "take one by its index, or use .data"))
 
     def __repr__(self):
         name, a = type(self).__name__.lower() + "(", self.data
@@ -362,13 +379,32 @@ def _as_array(out) -> np.ndarray:
     return out if type(out) is _ndarray else np.asarray(out)
 
 
+def note_write(t: Tensor) -> None:
+    """Notes that a leaf's array was written to: no call before may be differentiated any more."""
+    leaf = getattr(t, "leaf", None) if t.source is None else t.source
+    if isinstance(leaf, Leaf):
+        leaf.written = next(_rank)
+
+
 def _array(data) -> np.ndarray:
     """`data` as an array of a supported dtype: float32, float64, or integers and booleans."""
-    a = data.data if isinstance(data, Tensor) else np.asarray(data)
+    return data.data if isinstance(data, Tensor) else numbers("tensor", data)
+
+
+def numbers(what: str, data, dtype=None, copy: bool | None = None) -> np.ndarray:
+    """`data` as an array of a supported dtype; `what` names it where that cannot be."""
+    try:
+        a = np.array(data, dtype=dtype, copy=copy)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DtypeError(
+            f"{what}: what cannot be an array of numbers",
+            f"expected numbers, as many in each row, got: {error}",
+            "make all rows equally long, and check the dtype",
+        ) from None
     if a.dtype in FLOATS or a.dtype.kind in "iub":
         return a
     raise DtypeError(
-        "tensor: a dtype minigrad does not compute with",
+        f"{what}: a dtype minigrad does not compute with",
         f"expected float32, float64 or integers, got {a.dtype}",
         "convert with .astype(np.float32) or .astype(np.float64)",
     )
@@ -384,7 +420,7 @@ def tensor(data, dtype=None, requires_grad: bool = False) -> Tensor:
     (1, 2)
     """
     source = data.data if isinstance(data, Tensor) else data
-    return Tensor(np.array(source, dtype=dtype), requires_grad)
+    return Tensor(numbers("tensor", source, dtype, copy=True), requires_grad)
 
 
 # --- ops -----------------------------------------------------------------------------------------
@@ -492,7 +528,7 @@ class Op:
                 out = self.forward(a, b)
                 values, sources = (a, b), (x.source, source)
                 record = x.source is not None or source is not None
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, TypeError) as error:
             raise self._misfit((x, y), error) from error
         if type(out) is not _ndarray:
             out = np.asarray(out)
@@ -529,7 +565,7 @@ class Op:
                 out, saved = self.forward_saving(*values, **params)
             else:
                 out = self.forward(*values, **params)
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, TypeError) as error:
             raise self._misfit(values, error) from error
 
         out = tuple([_as_array(o) for o in out]) if self.multi else _as_array(out)
@@ -581,12 +617,18 @@ class Op:
             observer.called(self, values, params, outs, node)
 
     def _misfit(self, values, error: Exception) -> Exception:
-        """NumPy's complaint about the arguments, in three lines."""
+        """The complaint of NumPy or of Python about the arguments, in three lines."""
         if isinstance(error, MinigradError):
             return error
-        shapes = ", ".join(
-            str(v.shape if isinstance(v, Tensor) else np.shape(v)) for v in values if v is not _NONE
-        )
+        values = [v.data if isinstance(v, Tensor) else v for v in values if v is not _NONE]
+        if isinstance(error, TypeError):
+            kinds = ", ".join(str(getattr(v, "dtype", type(v).__name__)) for v in values)
+            return DtypeError(
+                f"{self.name}: arguments that it does not take",
+                f"got {kinds}: {error}",
+                "check how many there are, their names and their dtypes",
+            )
+        shapes = ", ".join(str(np.shape(v)) for v in values)
         return ShapeError(
             f"{self.name}: arguments that do not fit together",
             f"got shapes {shapes}: {error}",
@@ -609,8 +651,10 @@ class Op:
                 value = a.data
             elif isinstance(a, np.floating):
                 value = float(a) if isinstance(a, float) else np.asarray(a)
+            elif dtype is None and getattr(getattr(a, "dtype", None), "kind", "") == "c":
+                value = np.asarray(a)  # beside complex tensors, of which a complex step is made
             elif not isinstance(a, float | int):
-                value = np.asarray(a)
+                value = numbers(f"{self.name}, argument {i}", a)
             if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not self._is_choice(i):
                 if dtype is None:
                     dtype = value.dtype

@@ -738,11 +738,18 @@ def _lstm_check(xs, h0, c0, w, u, b, lengths):
     return check_lengths(lengths, xs.shape[0], n)
 
 
+def _has_range(a: np.ndarray) -> bool:
+    return a.size > 0 and a.dtype.kind in "biuf"
+
+
 def check_lengths(lengths, steps: int, rows: int) -> np.ndarray | None:
     """`lengths` as int64 (N,), each within 0..T; raises `ShapeError` otherwise."""
     if lengths is None:
         return None
-    lengths = np.asarray(lengths)
+    try:
+        lengths = np.asarray(lengths)
+    except ValueError:  # rows of different lengths
+        lengths = np.asarray(lengths, object)
     lengths = lengths if lengths.size else lengths.astype(np.int64)  # [] is a list of floats
     if (
         lengths.shape != (rows,)
@@ -752,7 +759,7 @@ def check_lengths(lengths, steps: int, rows: int) -> np.ndarray | None:
         raise ShapeError(
             "lengths: one for each row of the batch",
             f"expected {rows} integers from 0 to {steps}, got {lengths.dtype} {lengths.shape}"
-            + (f" from {lengths.min()} to {lengths.max()}" if lengths.size else ""),
+            + (f" from {lengths.min()} to {lengths.max()}" if _has_range(lengths) else ""),
             "pass the number of steps of each sequence",
         )
     return np.array(lengths, np.int64)  # a copy: the caller's may change before the backward pass

@@ -9,8 +9,43 @@ from typing import Any
 import numpy as np
 
 from . import tree
-from .errors import StateDictError
-from .graph import Tensor
+from .errors import DtypeError, StateDictError, UsageError
+from .graph import FLOATS, Tensor, note_write, numbers
+
+Seed = int | np.random.Generator | None
+
+
+def generator(rng: Seed) -> np.random.Generator:
+    """The generator that a seed begins, or the one that was given; raises `UsageError`."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise UsageError(
+            "rng: where random numbers come from",
+            f"expected a seed of 0 or above, or a numpy.random.Generator, got {rng!r}",
+            "pass rng=0 for the same numbers in each run",
+        ) from None
+
+
+def check_sizes(owner: object, dtype, **sizes) -> None:
+    """Raises `UsageError` for a size that is no whole number from 0, `DtypeError` for a dtype."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 0:
+            raise UsageError(
+                f"{type(owner).__name__}: {name}",
+                f"expected a whole number from 0, got {size!r}",
+                "pass the number of features, units or rows",
+            )
+    try:
+        fits = np.dtype(dtype) in FLOATS
+    except TypeError:
+        fits = False
+    if not fits:
+        raise DtypeError(
+            f"{type(owner).__name__}: dtype",
+            f"expected float32 or float64, got {dtype!r}",
+            "pass dtype=np.float32 or dtype=np.float64",
+        )
 
 
 class Parameter(Tensor):
@@ -23,7 +58,8 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data):
-        super().__init__(np.array(data), requires_grad=True)
+        data = data.data if isinstance(data, Tensor) else data
+        super().__init__(numbers("Parameter", data, copy=True), requires_grad=True)
 
 
 class Module:
@@ -97,10 +133,9 @@ class Module:
         name that is missing, unknown, or of another shape.
         """
         own = dict(self.named_parameters())
-        arrays = {k: np.asarray(v.data if isinstance(v, Tensor) else v) for k, v in state.items()}
-        wrong = [f"{k} is missing" for k in own if k not in arrays]
-        wrong += [f"{k} is unknown" for k in arrays if k not in own]
-        wrong += [f"{k} holds {a.dtype}" for k, a in arrays.items() if a.dtype.kind not in "fiub"]
+        arrays, wrong = as_arrays(f"load_state_dict: {type(self).__name__}", state)
+        wrong += [f"{k} is missing" for k in own if k not in state]
+        wrong += [f"{k} is unknown" for k in state if k not in own]
         wrong += [
             f"{k} has shape {arrays[k].shape} and not {p.shape}"
             for k, p in own.items()
@@ -114,6 +149,28 @@ class Module:
             )
         for k, p in own.items():
             p.data[...] = arrays[k]
+            note_write(p)
+
+
+def as_arrays(what: str, state: Mapping) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays of a state dict by name, and what is wrong with the entries that are none."""
+    if not isinstance(state, Mapping):
+        raise StateDictError(
+            what,
+            f"expected a dict of arrays by name, got {type(state).__name__}",
+            "pass what state_dict() gave, or what mg.io.load has read; nothing was changed",
+        )
+    arrays, wrong = {}, []
+    for k, v in state.items():
+        try:
+            a = np.asarray(v.data if isinstance(v, Tensor) else v)
+        except ValueError:
+            wrong.append(f"{k} holds rows of different lengths")
+            continue
+        arrays[k] = a
+        if a.dtype.kind not in "fiub":
+            wrong.append(f"{k} holds {a.dtype}")
+    return arrays, wrong
 
 
 # --- a module as an argument of a transformation --------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import ops
 from .backward import backward
-from .errors import GradientError, UsageError
+from .errors import DtypeError, GradientError, MinigradError, UsageError
 from .graph import Op, Tensor, hooks
 from .listing import graph
 
@@ -78,13 +78,21 @@ def _register_hook(x: Tensor, hook: Callable) -> Callable[[], None]:
     """Calls `hook(g)` in each backward pass, once the cotangent of this tensor is complete.
 
     What `hook` returns, unless it is None, goes on in place of g. Returns a function that takes
-    the hook away. Raises `GradientError` for a tensor that needs no gradient.
+    the hook away. A hook that refers to the tensor itself keeps the graph in memory until a
+    backward pass has used it up, or the hook is taken away. Raises `GradientError` for a tensor
+    that needs no gradient, `UsageError` for a hook that is no function.
     """
     if x.node is None:
         raise GradientError(
             "register_hook: on a constant",
             "expected a tensor that needs a gradient",
             "set requires_grad=True first, and check for .detach() and no_grad()",
+        )
+    if not callable(hook):
+        raise UsageError(
+            "register_hook: the hook",
+            f"expected a function of the cotangent, got {type(hook).__name__}",
+            "pass a function that takes g and returns another, or None to leave it as it is",
         )
     found = hooks.setdefault(x.node, {}).setdefault(x.index, [])
     found.append(hook)
@@ -185,7 +193,22 @@ def from_dlpack(array) -> Tensor:
     >>> t
     tensor([5., 1.])
     """
-    return Tensor(np.from_dlpack(array))
+    if not hasattr(array, "__dlpack__"):
+        raise UsageError(
+            "from_dlpack: the array",
+            f"expected one that offers __dlpack__, got {type(array).__name__}",
+            "use mg.tensor, which copies",
+        )
+    try:
+        return Tensor(np.from_dlpack(array))
+    except (BufferError, RuntimeError, TypeError) as error:
+        if isinstance(error, MinigradError):
+            raise
+        raise DtypeError(
+            "from_dlpack: the array",
+            f"expected floats or integers in the memory of the CPU, got: {error}",
+            "convert it, or move it to the CPU, in the library that it comes from",
+        ) from None
 
 
 # --- the table -----------------------------------------------------------------------------------

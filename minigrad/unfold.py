@@ -2,34 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .cells import Cell, GatedCell, State, lstm_step
 from .debug import observer, tell, tells, timed
 from .errors import DtypeError, ShapeError, UsageError
-from .graph import Op, Tensor, no_grad
+from .graph import Op, Tensor, no_grad, numbers
 from .kernels import check_lengths
-from .ops import concatenate, flip_rows, stack, unstack, where
+from .ops import concatenate, flip_rows, stack, swapaxes, unstack, where
 from .ops.fused import fused_lstm
 
 
-def run(step: Callable, xs, state: State, lengths: np.ndarray | None = None) -> tuple[Any, State]:
+class Output(NamedTuple):
+    """What a recurrence returns: `ys` of every step, and the last `state`. Unpack it, or name them.
+
+    The state of a row is the one after the row's *own* last step, in the direction of reading:
+
+        forward    h(0) -> h(1) -> ... -> h(T-1)      state = ys[T-1, ..., :H]
+        backward   h(0) <- h(1) <- ... <- h(T-1)      state = ys[0, ..., H:]
+
+    So with two directions `ys[-1]` is not the last state: its backward half has read one step only.
+    With lengths, the forward state of row n is `ys[lengths[n] - 1, n, :H]`.
+
+    >>> out = mg.nn.GRU(2, 3, bidirectional=True, rng=0)(np.ones((5, 4, 2)))
+    >>> bool((out.state.data[1] == out.ys.data[0, :, 3:]).all())
+    True
+    """
+
+    ys: Any
+    state: State
+
+
+def run(step: Callable, xs, state: State, lengths: np.ndarray | None = None) -> Output:
     """Unfolds `step` over xs (T, N, ...), T >= 1, one node after another: (ys, last state).
 
     Past its length a row gives 0 and keeps its state.
     """
     ys = []
     for t, x in timed(unstack(xs), lengths):
-        y, new = step(x, state)
+        made = step(x, state)
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise _no_pair(made, "the cell")
+        y, new = made
         if lengths is not None and not (active := t < lengths).all():
+            if (got := form_of(new)) != (expected := form_of(state)):
+                raise ShapeError(
+                    f"unfold: the state after step {t}",
+                    f"expected the form {expected} of the state before, got {got}",
+                    "with lengths, a state keeps its form over time",
+                )
             y = _select(active, y, 0)
             new = _map(lambda n, o, active=active: _select(active, n, o), new, state)
         ys.append(y)
         state = new
-    return stack(ys), state
+    return Output(stack(ys), state)
+
+
+def _no_pair(made, what: str) -> UsageError:
+    got = f"a tuple of {len(made)}" if isinstance(made, tuple) else type(made).__name__
+    return UsageError(
+        f"unfold: what {what} returns",
+        f"expected a pair (output, new state), got {got}",
+        "return both, also where they are the same: return h, h",
+    )
+
+
+def no_cell(name: str, cell) -> UsageError:
+    """What to say to who passes something else where a cell is wanted."""
+    return UsageError(
+        f"{name}: cell",
+        f"expected a Cell, got {type(cell).__name__}",
+        "pass an instance of mg.nn.Cell; a layer such as mg.nn.LSTM is called by itself",
+    )
+
+
+def as_array(what: str, xs):
+    """xs as it is if it is an array or a tensor, anything else as an array of numbers."""
+    return xs if isinstance(xs, np.ndarray | Tensor) else numbers(what, xs)
 
 
 def _select(active: np.ndarray, x, y):
@@ -46,19 +99,109 @@ def form_of(state: State) -> Any:
 def _map(f: Callable, *states: State) -> State:
     """`f` applied to the parts of states: tensors, or equally nested tuples of them."""
     if isinstance(states[0], tuple):
-        return tuple(_map(f, *parts) for parts in zip(*states, strict=True))
+        return like(states[0], [_map(f, *parts) for parts in zip(*states, strict=True)])
     return f(*states)
+
+
+def like(state: tuple, parts: Sequence) -> tuple:
+    """A tuple of the kind that `state` is, named or plain."""
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
 
 
 def detach_state(state: State) -> State:
     """The same state cut from the graph that made it: the step between two truncated passes.
+
+    A state is a tensor, an array, None, or a tuple, list or dict of states. Raises `UsageError`.
 
     >>> cell = mg.nn.RNNCell(1, 2, rng=0)
     >>> _, last = mg.unfold(cell, np.ones((3, 1, 1)))
     >>> last.requires_grad, mg.detach_state(last).requires_grad
     (True, False)
     """
-    return _map(lambda s: s.detach() if isinstance(s, Tensor) else s, state)
+    if isinstance(state, tuple):
+        return like(state, [detach_state(s) for s in state])
+    if isinstance(state, list):
+        return [detach_state(s) for s in state]
+    if isinstance(state, dict):
+        return {k: detach_state(s) for k, s in state.items()}
+    if isinstance(state, Tensor):
+        return state.detach()
+    if state is None or isinstance(state, np.ndarray):
+        return state
+    raise UsageError(
+        "detach_state: the state",
+        f"expected a tensor, an array, None, or a tuple, list or dict of them, "
+        f"got {type(state).__name__}",
+        "detach the tensors that it holds with .detach()",
+    )
+
+
+def tbptt(
+    model: Callable, xs, k: int, state: State = None, lengths=None
+) -> Iterator[tuple[slice, Any, State]]:
+    """Truncated back-propagation through time: runs over xs in pieces of k steps.
+
+    Yields `(steps, ys, state)` for each piece: the slice of time that it covers, its outputs and
+    its last state. The state is carried into the next piece and cut from its graph on the way, so
+    `backward` reaches back to the beginning of the piece and no further; the values are those of
+    one run over all of xs, to the bit.
+
+    model: a cell, or anything called as `model(xs, state) -> (ys, state)`, with time first unless
+    it has `batch_first`; with lengths, as `model(xs, state, lengths)`. The last piece may be
+    shorter. Raises `UsageError` for k below 1, and for a model that reads backwards in time.
+
+    Source: Goodfellow et al., Deep Learning, section 10.2.2; Williams and Peng 1990.
+
+    >>> cell = mg.nn.RNNCell(1, 2, rng=0)
+    >>> xs = np.ones((7, 1, 1))
+    >>> for steps, ys, state in mg.tbptt(cell, xs, 3):
+    ...     ys.sum().backward()
+    ...     print(steps.start, steps.stop, ys.shape)
+    0 3 (3, 1, 2)
+    3 6 (3, 1, 2)
+    6 7 (1, 1, 2)
+    """
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise UsageError(
+            "tbptt: k", f"expected a number of steps from 1, got {k!r}", "try 32, or 64"
+        )
+    if getattr(model, "bidirectional", False) or getattr(model, "reverse", False):
+        raise UsageError(
+            f"tbptt: of {type(model).__name__}",
+            "expected a model that reads forward in time, got one that reads backwards",
+            "a state can be carried forward only: give each piece to the model by itself",
+        )
+    if not callable(model):
+        raise UsageError(
+            "tbptt: model",
+            f"expected a cell, a layer or a function, got {type(model).__name__}",
+            "pass what is called as model(xs, state) -> (ys, state)",
+        )
+    return _pieces(model, xs, int(k), state, lengths)
+
+
+def _pieces(model, xs, k, state, lengths):
+    axis = int(getattr(model, "batch_first", False))
+    run_piece = partial(unfold, model) if isinstance(model, Cell) else model
+    if isinstance(xs, list | tuple):
+        xs, lengths = padded(xs, lengths)
+        xs = swapaxes(xs, 0, 1) if axis else xs
+    xs = as_array("tbptt: xs", xs)
+    if xs.ndim < 2:
+        raise _no_rows("tbptt", xs)
+    total = xs.shape[axis]
+    lengths = check_lengths(lengths, total, xs.shape[1 - axis])
+    for start in range(0, total, k):
+        steps = slice(start, min(start + k, total))
+        piece = xs[:, steps] if axis else xs[steps]
+        left = () if lengths is None else (np.clip(lengths - start, 0, steps.stop - start),)
+        made = run_piece(piece, state, *left)
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise _no_pair(made, "the model")
+        ys, state = made
+        yield steps, ys, state
+        del made, ys  # not needed while the next piece runs
+        state = detach_state(state)
 
 
 # --- fused paths ---------------------------------------------------------------------------------
@@ -81,7 +224,7 @@ def fused_op(cell: Cell) -> Op | None:
     plain = isinstance(cell, GatedCell) and (
         type(cell).__call__ is GatedCell.__call__ and type(cell).begin is GatedCell.begin
     )
-    return FUSED.get(type(cell).step) if plain else None  # type: ignore[attr-defined]
+    return FUSED.get(cell.step) if plain else None  # type: ignore[attr-defined]
 
 
 # --- unfold --------------------------------------------------------------------------------------
@@ -95,8 +238,8 @@ def unfold(
     lengths=None,
     reverse: bool = False,
     fused: bool | str = "auto",
-) -> tuple[Any, State]:
-    """Runs a cell over a sequence: `(ys, last state)`.
+) -> Output:
+    """Runs a cell over a sequence: `(ys, last state)`, an `Output`.
 
     h(t), y(t) = cell(x(t), h(t-1))
 
@@ -119,14 +262,13 @@ def unfold(
     >>> bool((ys.data == zs.data).all())
     True
     """
+    if not isinstance(cell, Cell):
+        raise no_cell("unfold", cell)
     if isinstance(xs, list | tuple):
         xs, lengths = padded(xs, lengths)
+    xs = as_array("unfold: xs", xs)
     if xs.ndim < 2:
-        raise ShapeError(
-            "unfold: xs",
-            f"expected (T, N, ...), time first, got {xs.shape}",
-            "add the axes that are missing; one sequence is a batch of one row",
-        )
+        raise _no_rows("unfold", xs)
     steps, rows = xs.shape[:2]
     if isinstance(cell, GatedCell) and (xs.ndim != 3 or xs.shape[2] != cell.input_size):
         raise ShapeError(
@@ -138,14 +280,16 @@ def unfold(
     if state is None:
         state = cell.initial_state(rows, xs.dtype)
     elif isinstance(cell, GatedCell):
-        expected, got = form_of(cell.initial_state(rows, xs.dtype)), form_of(state)
+        start = cell.initial_state(rows, xs.dtype)
+        expected, got = form_of(start), form_of(state)
         if got != expected:
             raise ShapeError(
                 f"unfold: state for {type(cell).__name__}",
                 f"expected the form {expected}, got {got}",
                 "pass the state in the form that initial_state gives",
             )
-    if not isinstance(fused, bool | np.bool_) and fused != "auto":
+        state = like(start, state) if isinstance(start, tuple) else state
+    if not isinstance(fused, bool | np.bool_) and not (isinstance(fused, str) and fused == "auto"):
         raise UsageError(
             "unfold: fused",
             f'expected True, False or "auto", got {fused!r}',
@@ -167,15 +311,23 @@ def unfold(
     if steps == 0:
         with no_grad():
             y, _ = cell(np.zeros((rows, *xs.shape[2:]), xs.dtype), state)
-        return Tensor(np.zeros((0, *y.shape), y.dtype)), state
+        return Output(Tensor(np.zeros((0, *y.shape), y.dtype)), state)
     if reverse:
         xs = flip_rows(xs, lengths=lengths)
     if op is not None:
         ys, *last = op(xs, *_parts(state), *cell.weights(), lengths=lengths)  # type: ignore[attr-defined]
-        last = tuple(last) if isinstance(state, tuple) else last[0]
+        last = like(state, last) if isinstance(state, tuple) else last[0]
     else:
         ys, last = run(cell.begin(), xs, state, lengths)
-    return (flip_rows(ys, lengths=lengths) if reverse else ys), last
+    return Output(flip_rows(ys, lengths=lengths) if reverse else ys, last)
+
+
+def _no_rows(name: str, xs) -> ShapeError:
+    return ShapeError(
+        f"{name}: xs",
+        f"expected (T, N, ...), time first, got {tuple(xs.shape)}",
+        "add the axes that are missing; one sequence is a batch of one row",
+    )
 
 
 def _parts(state: State) -> tuple:

@@ -1,6 +1,6 @@
 """Layers, losses and initialisers, with PyTorch's names; the public face of modules and cells."""
 
-from ..cells import Cell, GRUCell, LSTMCell, RNNCell
+from ..cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell
 from ..module import Module, Parameter
 from . import init, utils
 from .layers import Embedding, Linear
@@ -15,6 +15,7 @@ __all__ = [
     "Embedding",
     "GRUCell",
     "LSTMCell",
+    "LSTMState",
     "Linear",
     "Module",
     "Parameter",

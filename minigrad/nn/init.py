@@ -5,11 +5,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from ..graph import Tensor
+from ..errors import ShapeError, UsageError
+from ..graph import Tensor, note_write
+from ..module import Seed, generator
 
-Seed = int | np.random.Generator
+
+def _fill(name: str, p: Tensor, values: Callable[[], object], matrix: bool = False) -> Tensor:
+    """p with the values that `values` draws, once it is known that there is a p to fill."""
+    if not isinstance(p, Tensor):
+        raise UsageError(
+            f"{name}: what is to be filled",
+            f"expected a tensor, got {type(p).__name__}",
+            "pass the parameter itself and not its array",
+        )
+    if matrix and p.ndim != 2:
+        raise ShapeError(
+            f"{name}: what is to be filled",
+            f"expected (out, in), got {p.shape}",
+            "use uniform_, normal_ or constant_ for what is no matrix",
+        )
+    try:
+        p.data[...] = values()
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UsageError(
+            f"{name}: its numbers",
+            f"expected some that fill {p.dtype} {p.shape}, got: {error}",
+            "pass numbers, low before high, and a spread of 0 or above",
+        ) from None
+    note_write(p)
+    return p
 
 
 def uniform_(p: Tensor, low: float, high: float, *, rng: Seed) -> Tensor:
@@ -18,8 +46,8 @@ def uniform_(p: Tensor, low: float, high: float, *, rng: Seed) -> Tensor:
     >>> mg.nn.init.uniform_(mg.nn.Parameter(np.zeros(2)), 0.0, 1.0, rng=0).shape
     (2,)
     """
-    p.data[...] = np.random.default_rng(rng).uniform(low, high, p.shape)
-    return p
+    rng = generator(rng)
+    return _fill("uniform_", p, lambda: rng.uniform(low, high, p.shape))
 
 
 def normal_(p: Tensor, mean: float = 0.0, std: float = 1.0, *, rng: Seed) -> Tensor:
@@ -28,8 +56,8 @@ def normal_(p: Tensor, mean: float = 0.0, std: float = 1.0, *, rng: Seed) -> Ten
     >>> mg.nn.init.normal_(mg.nn.Parameter(np.zeros(2)), rng=0).shape
     (2,)
     """
-    p.data[...] = np.random.default_rng(rng).normal(mean, std, p.shape)
-    return p
+    rng = generator(rng)
+    return _fill("normal_", p, lambda: rng.normal(mean, std, p.shape))
 
 
 def xavier_uniform_(p: Tensor, gain: float = 1.0, *, rng: Seed) -> Tensor:
@@ -40,8 +68,13 @@ def xavier_uniform_(p: Tensor, gain: float = 1.0, *, rng: Seed) -> Tensor:
     >>> mg.nn.init.xavier_uniform_(mg.nn.Parameter(np.zeros((2, 3))), rng=0).shape
     (2, 3)
     """
-    bound = gain * np.sqrt(6 / (p.shape[0] + p.shape[1]))
-    return uniform_(p, -bound, bound, rng=rng)
+    rng = generator(rng)
+
+    def values():
+        bound = gain * np.sqrt(6 / (p.shape[0] + p.shape[1]))
+        return rng.uniform(-bound, bound, p.shape)
+
+    return _fill("xavier_uniform_", p, values, matrix=True)
 
 
 def orthogonal_(p: Tensor, gain: float = 1.0, *, rng: Seed) -> Tensor:
@@ -53,12 +86,16 @@ def orthogonal_(p: Tensor, gain: float = 1.0, *, rng: Seed) -> Tensor:
     >>> bool(np.allclose(p.data @ p.data.T, np.eye(3)))
     True
     """
-    rows, columns = p.shape
-    a = np.random.default_rng(rng).normal(size=(max(rows, columns), min(rows, columns)))
-    q, r = np.linalg.qr(a)
-    q = q * np.sign(np.diag(r))
-    p.data[...] = gain * (q if rows >= columns else q.T)
-    return p
+    rng = generator(rng)
+
+    def values():
+        rows, columns = p.shape
+        a = rng.normal(size=(max(rows, columns), min(rows, columns)))
+        q, r = np.linalg.qr(a)
+        q = q * np.sign(np.diag(r))
+        return gain * (q if rows >= columns else q.T)
+
+    return _fill("orthogonal_", p, values, matrix=True)
 
 
 def constant_(p: Tensor, value: float) -> Tensor:
@@ -67,5 +104,4 @@ def constant_(p: Tensor, value: float) -> Tensor:
     >>> mg.nn.init.constant_(mg.nn.Parameter(np.zeros(2)), 1.0).data
     array([1., 1.])
     """
-    p.data[...] = value
-    return p
+    return _fill("constant_", p, lambda: value)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DtypeError, ShapeError
-from ..graph import Tensor
-from ..module import Module, Parameter
+from ..graph import Tensor, numbers
+from ..module import Module, Parameter, check_sizes, generator
 from ..ops import affine, getitem
 
 
@@ -29,7 +29,8 @@ class Linear(Module):
         dtype=np.float64,
         rng: int | np.random.Generator | None = None,
     ):
-        rng = np.random.default_rng(rng)
+        rng = generator(rng)
+        check_sizes(self, dtype, in_features=in_features, out_features=out_features)
         bound = 1 / np.sqrt(max(1, in_features))
 
         def draw(*shape):
@@ -60,11 +61,13 @@ class Embedding(Module):
         dtype=np.float64,
         rng: int | np.random.Generator | None = None,
     ):
-        rng = np.random.default_rng(rng)
+        rng = generator(rng)
+        sizes = {"num_embeddings": num_embeddings, "embedding_dim": embedding_dim}
+        check_sizes(self, dtype, **sizes)
         self.weight = Parameter(rng.normal(size=(num_embeddings, embedding_dim)).astype(dtype))
 
     def __call__(self, ids):
-        ids = ids.data if isinstance(ids, Tensor) else np.asarray(ids)
+        ids = ids.data if isinstance(ids, Tensor) else numbers("Embedding: ids", ids)
         rows = self.weight.shape[0]
         if ids.dtype.kind not in "iu":
             raise DtypeError(

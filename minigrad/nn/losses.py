@@ -5,13 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DtypeError, ShapeError, UsageError
-from ..graph import Tensor
+from ..graph import Tensor, numbers
 from ..kernels import check_lengths
 from ..ops import getitem, log_softmax, mean, reshape, sum, where
 
 
+def _array(what: str, value) -> np.ndarray:
+    return value.data if isinstance(value, Tensor) else numbers(what, value)
+
+
+def _logits(name: str, logits, least: int):
+    logits = logits if isinstance(logits, Tensor) else numbers(f"{name}: logits", logits)
+    if logits.ndim < least:
+        raise ShapeError(
+            f"{name}: logits",
+            f"expected {'(T, N, V)' if least == 3 else '(..., V)'}, got {tuple(logits.shape)}",
+            "the last axis has one number for each class",
+        )
+    return logits
+
+
 def _ids(name: str, targets, shape: tuple, classes: int) -> np.ndarray:
-    ids = targets.data if isinstance(targets, Tensor) else np.asarray(targets)
+    ids = _array(f"{name}: targets", targets)
     if ids.shape != shape or ids.dtype.kind not in "iu":
         error = DtypeError if ids.dtype.kind not in "iu" else ShapeError
         raise error(
@@ -29,12 +44,12 @@ def _ids(name: str, targets, shape: tuple, classes: int) -> np.ndarray:
 
 
 def _reduced(losses, reduction: str, count: int):
-    if reduction == "none":
-        return losses
-    if reduction not in ("mean", "sum"):
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
         raise UsageError(
             "loss: reduction", f'expected "mean", "sum" or "none", got {reduction!r}', "pick one"
         )
+    if reduction == "none":
+        return losses
     return sum(losses) / count if reduction == "mean" else sum(losses)
 
 
@@ -57,6 +72,7 @@ def cross_entropy(logits, targets, reduction: str = "mean"):
     >>> round(mg.nn.cross_entropy(mg.tensor(np.zeros((2, 4))), [0, 3]).item(), 6) # log 4
     1.386294
     """
+    logits = _logits("cross_entropy", logits, 1)
     ids = _ids("cross_entropy", targets, logits.shape[:-1], logits.shape[-1])
     return _reduced(-_log_likelihoods(logits, ids), reduction, max(1, ids.size))
 
@@ -78,10 +94,11 @@ def sequence_cross_entropy(logits, targets, lengths=None, reduction: str = "mean
     """
     if lengths is None:
         return cross_entropy(logits, targets, reduction)
+    logits = _logits("sequence_cross_entropy", logits, 3)
     steps, rows = logits.shape[:2]
     lengths = check_lengths(lengths, steps, rows)
     real = np.arange(steps)[:, None] < lengths
-    ids = targets.data if isinstance(targets, Tensor) else np.asarray(targets)
+    ids = _array("sequence_cross_entropy: targets", targets)
     if ids.shape == real.shape:
         ids = np.where(real, ids, 0)
     ids = _ids("sequence_cross_entropy", ids, (steps, rows), logits.shape[-1])
@@ -95,10 +112,12 @@ def mse_loss(x, y):
     >>> mg.nn.mse_loss(mg.tensor([1.0, 3.0]), np.array([1.0, 1.0])).item()
     2.0
     """
-    if np.shape(x) != np.shape(y):
+    x = x if isinstance(x, Tensor) else Tensor(numbers("mse_loss: argument 0", x))
+    y = y if isinstance(y, Tensor) else Tensor(numbers("mse_loss: argument 1", y))
+    if x.shape != y.shape:
         raise ShapeError(
             "mse_loss: its two arguments",
-            f"expected equal shapes, got {np.shape(x)} and {np.shape(y)}",
+            f"expected equal shapes, got {x.shape} and {y.shape}",
             "reshape one side; broadcasting would average over pairs that were never meant",
         )
     d = x - y

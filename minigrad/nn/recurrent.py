@@ -10,9 +10,9 @@ from ..cells import Cell, GatedCell, GRUCell, LSTMCell, RNNCell
 from ..debug import tell, tells
 from ..errors import ShapeError, UsageError
 from ..graph import Tensor
-from ..module import Module, Parameter
+from ..module import Module, Parameter, generator
 from ..ops import concatenate, stack, swapaxes, unstack
-from ..unfold import form_of, padded, unfold
+from ..unfold import Output, as_array, form_of, like, no_cell, padded, unfold
 
 
 class Recurrent(Module):
@@ -25,6 +25,8 @@ class Recurrent(Module):
     """
 
     def __init__(self, cell: Cell, reverse: bool = False):
+        if not isinstance(cell, Cell):
+            raise no_cell("Recurrent", cell)
         self.cell, self.reverse = cell, reverse
 
     def __call__(self, xs, state=None, lengths=None, fused: bool | str = "auto"):
@@ -48,21 +50,22 @@ class _Layers(Module):
         *,
         dtype=np.float64,
         rng: int | np.random.Generator | None = None,
+        **options,  # what the cell takes besides: for a GRU, reset
     ):
-        if not isinstance(num_layers, int) or num_layers < 1:
+        if type(num_layers) is bool or not isinstance(num_layers, int) or num_layers < 1:
             raise UsageError(
                 f"{type(self).__name__}: num_layers",
                 f"expected an integer from 1, got {num_layers!r}",
                 "a network has at least one layer",
             )
-        rng = np.random.default_rng(rng)
+        rng = generator(rng)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.batch_first, self.bidirectional = batch_first, bidirectional
         self.directions = 2 if bidirectional else 1
         widths = [input_size] + [hidden_size * self.directions] * (num_layers - 1)
         # layer by layer, in each the forward cell and then the backward one
         self.cells = [
-            self.cell(width, hidden_size, bias, dtype=dtype, rng=rng)
+            self.cell(width, hidden_size, bias, dtype=dtype, rng=rng, **options)
             for width in widths
             for _ in range(self.directions)
         ]
@@ -76,7 +79,7 @@ class _Layers(Module):
 
     @tells
     def __call__(self, xs, state=None, lengths=None, fused: bool | str = "auto"):
-        """Outputs of the top layer, and the last state of every layer and direction.
+        """Outputs of the top layer, and the last state of every layer and direction: an `Output`.
 
         xs (T, N, I), or (N, T, I) with `batch_first`, or a list of arrays (T_n, I); lengths (N,).
         ys (T, N, D H) with D directions; h (and c) (num_layers * D, N, H), never batch first.
@@ -84,16 +87,13 @@ class _Layers(Module):
         is_list = isinstance(xs, list | tuple)
         if is_list:
             xs, lengths = padded(xs, lengths)
+        else:
+            xs = as_array(f"{type(self).__name__}: xs", xs)
         if xs.ndim != 3 or xs.shape[-1] != self.input_size:
-            layout = "(N, T, I)" if self.batch_first else "(T, N, I)"
-            raise ShapeError(
-                f"{type(self).__name__}: xs",
-                f"expected {layout} with I = {self.input_size}, got {tuple(xs.shape)}",
-                "time comes first unless batch_first=True",
-            )
+            raise self._misfit(tuple(xs.shape))
         if self.batch_first and not is_list:
             xs = swapaxes(xs, 0, 1)
-        states = self._unstacked(state)
+        states = self._unstacked(state, xs.shape[1])
         last = []
         for layer in range(self.num_layers):
             tell(layer=layer)
@@ -105,9 +105,25 @@ class _Layers(Module):
                 last.append(end)
             xs = outputs[0] if len(outputs) == 1 else concatenate(outputs, axis=-1)
         tell(layer=None)
-        return (swapaxes(xs, 0, 1) if self.batch_first else xs), self._stacked(last)
+        return Output(swapaxes(xs, 0, 1) if self.batch_first else xs, self._stacked(last))
 
-    def _unstacked(self, state) -> list:
+    def _misfit(self, got: tuple) -> ShapeError:
+        """A sequence of a wrong shape: both layouts, and the likely slip."""
+        here, other = ("NTI", "TNI") if self.batch_first else ("TNI", "NTI")
+        remedy = "T steps, N rows of the batch, I features"
+        if len(got) == 2 and got[1] == self.input_size:
+            place = "xs[None]" if self.batch_first else "xs[:, None]"
+            remedy = f"one sequence is a batch of one row: pass {place}"
+        elif len(got) == 3 and self.input_size in got:
+            remedy = "features come last: move that axis with mg.moveaxis(xs, axis, -1)"
+        return ShapeError(
+            f"{type(self).__name__}: xs",
+            f"expected ({', '.join(here)}) with I = {self.input_size}, got {got}; with "
+            f"batch_first={not self.batch_first} it is ({', '.join(other)})",
+            remedy,
+        )
+
+    def _unstacked(self, state, rows: int) -> list:
         n = len(self.cells)
         if state is None:
             return [None] * n
@@ -120,21 +136,30 @@ class _Layers(Module):
                 f"expected {'a tuple (h, c)' if pair else 'h alone'}, got {form}",
                 "pass the state in the form that the layer returns",
             )
+        expected = [n, rows, self.hidden_size]
         for name, f in zip("hc", forms, strict=False):
-            if not isinstance(f, list) or len(f) != 3 or (f[0], f[2]) != (n, self.hidden_size):
+            if f != expected:
+                remedy = "a state has the rows of its xs; batch_first does not apply to it"
+                if f == [rows, n, self.hidden_size]:
+                    remedy = (
+                        f"it is batch first, and batch_first does not apply to states: "
+                        f"pass {name}.swapaxes(0, 1)"
+                    )
+                elif f == expected[1:]:
+                    remedy = f"the axis of layers and directions is missing: pass {name}[None]"
                 raise ShapeError(
                     f"{type(self).__name__}: {name} of the initial state",
-                    f"expected ({n}, N, {self.hidden_size}): layers times directions, rows, "
-                    f"units; got {tuple(f) if isinstance(f, list) else f}",
-                    "batch_first does not apply to states",
+                    f"expected (num_layers * directions, N, hidden_size) = {tuple(expected)}, "
+                    f"got {tuple(f) if isinstance(f, list) else f}",
+                    remedy,
                 )
         parts = state if pair else (state,)
-        rows = [unstack(part) for part in parts]
-        return list(zip(*rows, strict=True)) if isinstance(state, tuple) else list(rows[0])
+        cut = [unstack(part) for part in parts]
+        return list(zip(*cut, strict=True)) if isinstance(state, tuple) else list(cut[0])
 
     def _stacked(self, states: list) -> Tensor | tuple:
         if isinstance(states[0], tuple):
-            return tuple(stack(parts) for parts in zip(*states, strict=True))
+            return like(states[0], [stack(parts) for parts in zip(*states, strict=True)])
         return stack(states)
 
 
@@ -150,7 +175,9 @@ class RNN(_Layers):
 
 
 class LSTM(_Layers):
-    """LSTM layers, as `torch.nn.LSTM`; see `minigrad.cells.lstm_step`. The state is (h, c).
+    """LSTM layers, as `torch.nn.LSTM`; see `minigrad.cells.lstm_step`.
+
+    The state is an `LSTMState`, that is (h, c).
 
     >>> layer = mg.nn.LSTM(2, 3, bidirectional=True, rng=0)
     >>> ys, (h, c) = layer(np.ones((5, 4, 2)), lengths=[5, 4, 1, 0])
@@ -163,6 +190,8 @@ class LSTM(_Layers):
 
 class GRU(_Layers):
     """GRU layers, as `torch.nn.GRU`; see `minigrad.cells.gru_step`.
+
+    With `reset="before"` in place of `"after"`, those of the original paper; see `GRUCell`.
 
     >>> ys, h = mg.nn.GRU(2, 3, rng=0)(np.ones((5, 4, 2)))
     >>> ys.shape, h.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 
 import numpy as np
 
@@ -14,7 +15,23 @@ from ..ops import concatenate, ravel
 
 
 def _with_gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
-    return [p for p in parameters if p.grad is not None]
+    if isinstance(parameters, Tensor):
+        parameters = [parameters]
+    try:
+        return [p for p in parameters if p.grad is not None]
+    except (TypeError, AttributeError):
+        raise UsageError(
+            "clip_grad: parameters",
+            f"expected tensors, got {type(parameters).__name__}",
+            "pass model.parameters(), or a list of tensors",
+        ) from None
+
+
+def _limit(name: str, value: float) -> None:
+    if not isinstance(value, Real) or not value >= 0:
+        raise UsageError(
+            f"{name}: the limit", f"expected a number from 0, got {value!r}", "try 1.0"
+        )
 
 
 def _norm(arrays: list[np.ndarray]) -> float:
@@ -46,6 +63,7 @@ def clip_grad_norm_(
     >>> mg.nn.utils.clip_grad_norm_([p], 1.0), p.grad.data
     (5.0, array([0.6, 0.8]))
     """
+    _limit("clip_grad_norm_", max_norm)
     found = _with_gradients(parameters)
     norm = _norm([p.grad.data for p in found])  # type: ignore[union-attr]
     if error_if_nonfinite and not math.isfinite(norm):
@@ -104,6 +122,7 @@ def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
     >>> p.grad.data
     array([ 1. , -0.5])
     """
+    _limit("clip_grad_value_", clip_value)
     for p in _with_gradients(parameters):
         np.clip(p.grad.data, -clip_value, clip_value, out=p.grad.data)  # type: ignore[union-attr]
 
