@@ -375,10 +375,6 @@ class Tensor:
         return format(self.item(), spec)
 
 
-def _as_array(out) -> np.ndarray:
-    return out if type(out) is _ndarray else np.asarray(out)
-
-
 def note_write(t: Tensor) -> None:
     """Notes that a leaf's array was written to: no call before may be differentiated any more."""
     leaf = getattr(t, "leaf", None) if t.source is None else t.source
@@ -500,36 +496,33 @@ class Op:
         `apply` does this for every op and every call. The most common ones take a shorter way to
         the same result here: one tensor, or a tensor and another or a number, one output.
         """
-        if more or params or self.long or observers:
+        if more or params or self.long or observers or not isinstance(x, Tensor):
             args = () if x is _NONE else (x,) if y is _NONE else (x, y, *more)
             return self.apply(args, params)
         values: Any
         sources: Any
         b: Any
         try:
+            a, source = x.data, x.source
             if y is _NONE:
-                if not isinstance(x, Tensor):
-                    return self.apply(() if x is _NONE else (x,), params)
-                a = x.data
                 out = self.forward(a)
-                values, sources, record = (a,), (x.source,), x.source is not None
+                values, sources, record = (a,), (source,), source is not None
             else:
-                if not isinstance(x, Tensor):
-                    return self.apply((x, y), params)
-                a = x.data
                 if isinstance(y, Tensor):
-                    b, source = y.data, y.source
+                    b, other = y.data, y.source
                     if a.dtype is not b.dtype:
                         return self.apply((x, y), params)
                 elif type(y) is float or type(y) is int:
-                    b, source = y, None
+                    b, other = y, None
                 else:
                     return self.apply((x, y), params)
                 out = self.forward(a, b)
-                values, sources = (a, b), (x.source, source)
-                record = x.source is not None or source is not None
+                values, sources = (a, b), (source, other)
+                record = source is not None or other is not None
+        except MinigradError:
+            raise
         except (ValueError, IndexError, TypeError) as error:
-            raise self._misfit((x, y), error) from error
+            raise self._misfit((a,) if y is _NONE else (a, b), error) from error
         if type(out) is not _ndarray:
             out = np.asarray(out)
         t: Tensor = _new(Tensor)
@@ -544,31 +537,34 @@ class Op:
 
     def apply(self, args: tuple, params: dict) -> Any:
         """The op called with any arguments."""
-        values: Sequence
-        sources: Any
-        if len(args) == 1 and isinstance(x := args[0], Tensor):
-            values, sources, record = (x.data,), (x.source,), x.source is not None
-        else:
-            values, sources, record = self._gather(args)
-            if sources is None:
-                return self.forward(*args, **params)
-        if record and self.constant_in:  # an argument without a rule counts as a constant
-            rules: Any = self.vjps
-            sources = [s if r else None for s, r in zip(sources, rules)]  # noqa: B905
-            record = any(sources)
-        record = record and _mode.recording
-
+        values: Sequence = args
         out: Any
         saved: tuple = ()
         try:
+            for a in args:
+                if isinstance(a, Tensor):
+                    break
+            else:  # arrays alone, as in a backward pass
+                return self.forward(*args, **params)
+            values, sources, record = self._gather(args)
+            if record and self.constant_in:  # an argument without a rule counts as a constant
+                rules: Any = self.vjps
+                sources = [s if r else None for s, r in zip(sources, rules)]  # noqa: B905
+                record = any(sources)
+            record = record and _mode.recording
             if record and self.forward_saving is not None:
                 out, saved = self.forward_saving(*values, **params)
             else:
                 out = self.forward(*values, **params)
+        except MinigradError:
+            raise
         except (ValueError, IndexError, TypeError) as error:
             raise self._misfit(values, error) from error
 
-        out = tuple([_as_array(o) for o in out]) if self.multi else _as_array(out)
+        if self.multi:
+            out = tuple([o if type(o) is _ndarray else np.asarray(o) for o in out])
+        elif type(out) is not _ndarray:
+            out = np.asarray(out)
         node: Node | None = None
         if record and self.fused:
             node = Fused(self, sources, values, params or _NO_PARAMS, out, saved)
@@ -581,13 +577,12 @@ class Op:
         return tuple([Tensor.at(o, node and (node, i)) for i, o in enumerate(out)])
 
     def _gather(self, args: tuple) -> tuple[Sequence, Any, bool]:
-        """(values, sources, whether one needs a gradient); sources None for arrays alone."""
+        """(values, sources, whether one needs a gradient) of arguments with tensors among them."""
         values: list[Any] = []
         sources: list[Any] = []
-        dtype, tensors, record = None, False, False
+        dtype, record = None, False
         for a in args:
             if isinstance(a, Tensor):
-                tensors = True
                 source, a = a.source, a.data
                 if source is not None:
                     record = True
@@ -605,7 +600,7 @@ class Op:
                 dtype = a.dtype
             values.append(a)
             sources.append(source)
-        return values, sources if tensors else None, record
+        return values, sources, record
 
     def _is_choice(self, i: int) -> bool:
         """Whether argument i says what to do with the others, as the condition of `where` does."""
@@ -618,9 +613,6 @@ class Op:
 
     def _misfit(self, values, error: Exception) -> Exception:
         """The complaint of NumPy or of Python about the arguments, in three lines."""
-        if isinstance(error, MinigradError):
-            return error
-        values = [v.data if isinstance(v, Tensor) else v for v in values if v is not _NONE]
         if isinstance(error, TypeError):
             kinds = ", ".join(str(getattr(v, "dtype", type(v).__name__)) for v in values)
             return DtypeError(
@@ -641,8 +633,6 @@ class Op:
         One float dtype rules a call: two of them raise, integer arrays are converted, and Python
         numbers (and `np.float64` scalars, which are Python floats) adapt as in NumPy.
         """
-        if not any(isinstance(a, Tensor) for a in args):
-            return args, None, False
         values: list[Any] = []
         dtype = None
         for i, a in enumerate(args):

@@ -162,7 +162,7 @@ class Optimizer:
                 )
             if not p.data.flags.writeable:
                 raise GradientError(
-                    f"{what}: {self.names[i]}, {p.dtype} {p.shape}",
+                    f"{what}: {self.names[i]}",
                     "expected an array to change, got one that is read-only: within mg.debug() "
                     "it is while a graph needs it",
                     "call backward first; detach what is kept of earlier steps, evaluate in "

@@ -68,6 +68,7 @@ class Form(NamedTuple):
         if self.kind is None and (kind is None or tree is None):
             return [tree]
         same = kind is self.kind or (_is_named(kind) and _is_named(self.kind))
+        same |= _is_tuple(kind) and _is_tuple(self.kind)  # a plain tuple may stand for a named one
         if not same or parts.keys() != self.parts.keys():
             raise UsageError(
                 f"{name}: its form",
@@ -83,6 +84,10 @@ _LEAF = Form(None, {})
 
 def _is_named(kind: type | None) -> bool:
     return kind is dict or kind in _registered
+
+
+def _is_tuple(kind: type | None) -> bool:
+    return kind is not None and issubclass(kind, tuple)
 
 
 def _described(kind: type | None, parts: Mapping) -> str:

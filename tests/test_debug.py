@@ -358,7 +358,7 @@ def test_a_step_while_a_graph_needs_the_parameter():
         (p.sum() + q.sum()).backward()
         lines = caught(mg.GradientError, optimizer.step)
         assert lines == [
-            "SGD.step: parameter 1, float64 (2,)",
+            "SGD.step: parameter 1 (2,)",
             "  expected an array to change, got one that is read-only: within mg.debug() it is "
             "while a graph needs it",
             "  remedy: call backward first; detach what is kept of earlier steps, evaluate in "
