@@ -209,7 +209,7 @@ def pull_back(
                     continue
             elif (arrived := pending.pop(node, None)) is None:
                 continue
-            if plain and op.plain and not node.params:
+            if plain and op.plain:
                 _visit_plain(node, arrived, wanted, pending)
             elif op.vjp is not None or op.vjps is not None:
                 if observer is None:
@@ -250,17 +250,7 @@ def _visit(
         values = node.args
         out = [Tensor.of(o, node, i) for i, o in enumerate(node.outs)]
         out = tuple(out) if op.multi else out[0]
-    g: Any
-    if op.multi:  # a missing cotangent is zero
-        pairs = zip(arrived, node.outs, strict=True)
-        g = tuple(
-            [
-                c if type(c) is _ndarray else _zeros(o, lift) if c is None else total(c)
-                for c, o in pairs
-            ]
-        )
-    else:
-        g = total(arrived)
+    g: Any = _cotangents(arrived, node.outs, lift) if op.multi else total(arrived)
     if node.saved:
         out = (*(out if op.multi else (out,)), *node.saved)
 
@@ -281,15 +271,19 @@ def _visit(
 
 
 def _visit_plain(node: Node, g: Any, wanted: set[Node] | None, pending: dict) -> None:
-    """What `_visit` does, for the most common kind of op and of pass: one output, plain arrays."""
-    if type(g) is not _ndarray:
+    """What `_visit` does for the most common ops and passes: a rule for each argument, arrays."""
+    op, values, out, sources = node.op, node.values, node.out, node.sources
+    assert op is not None
+    if op.multi:
+        g = _cotangents(g, out, False)
+    elif type(g) is not _ndarray:
         g = total(g)
-    values, out, sources = node.values, node.out, node.sources
-    rules: Any = node.op.array_vjps  # type: ignore[union-attr]
+    rules: Any = op.array_vjps
     if len(values) == 1:  # on the way to a target, or it would not be visited
         (x,) = values
-        _put(rules[0](g, out, x), sources[0], x, pending)
-    elif len(values) == 2:  # written out: a loop would cost as much as the rules
+        c = rules[0](g, out, x, **node.params) if node.params else rules[0](g, out, x)
+        _put(c, sources[0], x, pending)
+    elif len(values) == 2 and not node.params:  # a loop would cost as much as the rules
         x, y = values
         x_source, y_source = sources
         if x_source is not None and (wanted is None or node_of(x_source) in wanted):
@@ -299,17 +293,30 @@ def _visit_plain(node: Node, g: Any, wanted: set[Node] | None, pending: dict) ->
     else:
         for rule, source, value in zip(rules, sources, values):  # noqa: B905
             if source is not None and (wanted is None or node_of(source) in wanted):
-                _put(rule(g, out, *values), source, value, pending)
+                _put(rule(g, out, *values, **node.params), source, value, pending)
+
+
+def _cotangents(arrived: list, outs: tuple, lift: bool) -> tuple:
+    """The cotangent of each of several outputs; one that is missing is zero."""
+    return tuple(
+        [
+            c if type(c) is _ndarray else _zeros(o, lift) if c is None else total(c)
+            for c, o in zip(arrived, outs, strict=True)
+        ]
+    )
 
 
 def _put(c: Any, source: Place, value, pending: dict) -> None:
     """What `_send` does, at once for an array of the right shape that arrives first."""
-    if type(c) is not _ndarray or c.shape != value.shape:
-        _send(c, source, value, pending)
-    elif source in pending:
+    if type(c) is _ndarray and c.shape == value.shape:
+        if source in pending:
+            _arrive(c, source, pending)
+        else:
+            pending[source] = c
+    elif isinstance(c, Deferred):
         _arrive(c, source, pending)
     else:
-        pending[source] = c
+        _send(c, source, value, pending)
 
 
 def _enter(node: Node, arrived, wanted: set[Node] | None, pending: dict) -> list[Node]:

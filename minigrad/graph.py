@@ -110,10 +110,6 @@ class Node:
     expansion: tuple[Tensor, ...] | None = None
     saved: tuple = ()
 
-    def __init__(self, op: Op | None, sources, values, params: dict, out):
-        self.op, self.sources, self.values, self.params = op, sources, values, params
-        self.out, self.rank = out, next(_rank)
-
     @property
     def outs(self) -> tuple[np.ndarray, ...]:
         """The outputs, also where there is one; none once the node is used up."""
@@ -146,10 +142,6 @@ class Fused(Node):
 
     __slots__ = ("expansion", "saved")
 
-    def __init__(self, op, sources, values, params, out, saved: tuple):
-        super().__init__(op, sources, values, params, out)
-        self.expansion, self.saved = None, saved
-
 
 class Leaf(Node):
     """The node of a tensor that no call computed: it has no op, and keeps what arrives.
@@ -161,7 +153,8 @@ class Leaf(Node):
     __slots__ = ("grad", "passes", "written")
 
     def __init__(self):
-        super().__init__(None, (), (), _NO_PARAMS, ())
+        self.op, self.sources, self.values = None, (), ()
+        self.params, self.out, self.rank = _NO_PARAMS, (), next(_rank)
         self.grad: Tensor | None = None
         self.passes = 0  # backward passes since `grad` was last set
         self.written = -1
@@ -484,7 +477,7 @@ class Op:
         self.constant_in = self.vjps is not None and None in self.vjps
         self.fused = reference is not None or forward_saving is not None
         self.long = multi or self.fused or self.constant_in  # to be called by `apply`
-        self.plain = not (multi or self.fused) and vjps is not None  # the backward pass may hurry
+        self.plain = vjps is not None and not self.fused  # the backward pass may hurry
         self.__doc__ = doc
 
     def __repr__(self):
@@ -546,7 +539,10 @@ class Op:
                     break
             else:  # arrays alone, as in a backward pass
                 return self.forward(*args, **params)
-            values, sources, record = self._gather(args)
+            if len(args) == 1:
+                values, sources, record = (a.data,), (a.source,), a.source is not None
+            else:
+                values, sources, record = self._gather(args)
             if record and self.constant_in:  # an argument without a rule counts as a constant
                 rules: Any = self.vjps
                 sources = [s if r else None for s, r in zip(sources, rules)]  # noqa: B905
@@ -566,15 +562,22 @@ class Op:
         elif type(out) is not _ndarray:
             out = np.asarray(out)
         node: Node | None = None
-        if record and self.fused:
-            node = Fused(self, sources, values, params or _NO_PARAMS, out, saved)
-        elif record:
-            node = Node(self, sources, values, params or _NO_PARAMS, out)
+        if record:
+            node = _new(Fused if self.fused else Node)
+            node.op, node.sources, node.values = self, sources, values
+            node.params, node.out, node.rank = params or _NO_PARAMS, out, next(_rank)
+            if self.fused:
+                node.expansion, node.saved = None, saved  # type: ignore[misc]
         if observers:
             self._observed(values, params, out if self.multi else (out,), node)
         if not self.multi:
             return Tensor.at(out, node)
-        return tuple([Tensor.at(o, node and (node, i)) for i, o in enumerate(out)])
+        tensors = []
+        for i, o in enumerate(out):
+            t: Tensor = _new(Tensor)
+            t.data, t.source = o, None if node is None else (node, i)
+            tensors.append(t)
+        return tuple(tensors)
 
     def _gather(self, args: tuple) -> tuple[Sequence, Any, bool]:
         """(values, sources, whether one needs a gradient) of arguments with tensors among them."""

@@ -393,15 +393,15 @@ def split(x, sections, axis=0):
     (array([0]), array([1, 2, 3]), array([4, 5]))
     """
     x = as_array(x)
-    axis = axis_of("split", axis, x.ndim)
-    n = x.shape[axis]
+    shape = x.shape
+    axis = axis_of("split", axis, len(shape))
     if type(sections) is not int:
         if np.ndim(sections):
             return _split_at(x, sections, axis)
         sections = whole("split", "sections", sections)
-    if sections < 1 or n % sections:
-        raise _unequal("split", sections, axis, x.shape)
-    return _split(x, sections=sections, axis=axis)
+    if sections < 1 or shape[axis] % sections:
+        raise _unequal("split", sections, axis, shape)
+    return _split.apply((x,), {"sections": sections, "axis": axis})  # the way of each time step
 
 
 def _split_at(x, cuts, axis):
