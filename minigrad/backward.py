@@ -117,12 +117,13 @@ def _nodes_behind(
         for source in sources:
             if source is not None:
                 n = source[0] if type(source) is tuple else source
+                if n in seen:
+                    continue
                 if n.expansion is not None:
                     expanded = True
-                    if (source := origin(source)) is None:
+                    if (source := origin(source)) is None or (n := node_of(source)) in seen:
                         continue
-                    n = node_of(source)
-                if n not in seen and n.rank >= floor:
+                if n.rank >= floor:
                     seen.add(n)
                     stack.append(n)
     seen.difference_update(replaced)

@@ -104,6 +104,12 @@ class Node:
 
     __slots__ = ("__weakref__", "op", "out", "params", "rank", "sources", "values", "where")
 
+    op: Op | None
+    sources: Any
+    values: Any
+    params: dict[str, Any]
+    out: Any
+    rank: int
     where: Any  # unset but within `mg.debug()`
 
     # Few nodes have these: see `Fused`. The others shall cost as little as they can.
@@ -492,26 +498,21 @@ class Op:
         if more or params or self.long or observers or not isinstance(x, Tensor):
             args = () if x is _NONE else (x,) if y is _NONE else (x, y, *more)
             return self.apply(args, params)
-        values: Any
-        sources: Any
         b: Any
         try:
-            a, source = x.data, x.source
+            a, source, other = x.data, x.source, None
             if y is _NONE:
                 out = self.forward(a)
-                values, sources, record = (a,), (source,), source is not None
             else:
                 if isinstance(y, Tensor):
                     b, other = y.data, y.source
                     if a.dtype is not b.dtype:
                         return self.apply((x, y), params)
                 elif type(y) is float or type(y) is int:
-                    b, other = y, None
+                    b = y
                 else:
                     return self.apply((x, y), params)
                 out = self.forward(a, b)
-                values, sources = (a, b), (source, other)
-                record = source is not None or other is not None
         except MinigradError:
             raise
         except (ValueError, IndexError, TypeError) as error:
@@ -520,10 +521,13 @@ class Op:
             out = np.asarray(out)
         t: Tensor = _new(Tensor)
         t.data = out
-        if record and _mode.recording:
+        if (source is not None or other is not None) and _mode.recording:
             t.source = node = _new(Node)
-            node.op, node.sources, node.values = self, sources, values
-            node.params, node.out, node.rank = _NO_PARAMS, out, next(_rank)
+            node.op, node.params, node.out, node.rank = self, _NO_PARAMS, out, next(_rank)
+            if y is _NONE:
+                node.sources, node.values = (source,), (a,)
+            else:
+                node.sources, node.values = (source, other), (a, b)
         else:
             t.source = None
         return t
@@ -531,6 +535,7 @@ class Op:
     def apply(self, args: tuple, params: dict) -> Any:
         """The op called with any arguments."""
         values: Sequence = args
+        sources: Any
         out: Any
         saved: tuple = ()
         try:
@@ -581,29 +586,15 @@ class Op:
 
     def _gather(self, args: tuple) -> tuple[Sequence, Any, bool]:
         """(values, sources, whether one needs a gradient) of arguments with tensors among them."""
-        values: list[Any] = []
-        sources: list[Any] = []
-        dtype, record = None, False
-        for a in args:
-            if isinstance(a, Tensor):
-                source, a = a.source, a.data
-                if source is not None:
-                    record = True
-            else:
-                source, kind = None, type(a)
-                if kind is float or kind is int:
-                    values.append(a)
-                    sources.append(None)
-                    continue
-                if kind is not np.ndarray:
-                    return self._arguments(args)
-            if a.dtype is not dtype:
-                if dtype is not None or a.dtype.char not in "fd":
-                    return self._arguments(args)
-                dtype = a.dtype
-            values.append(a)
-            sources.append(source)
-        return values, sources, record
+        sources = [a.source if isinstance(a, Tensor) else None for a in args]
+        values = [a.data if isinstance(a, Tensor) else a for a in args]
+        dtype = getattr(values[0], "dtype", None)
+        for v in values:  # most often arrays of one dtype
+            if type(v) is not _ndarray or v.dtype is not dtype:
+                return self._arguments(args)
+        if dtype not in FLOATS:
+            return self._arguments(args)
+        return values, sources, sources.count(None) < len(sources)
 
     def _is_choice(self, i: int) -> bool:
         """Whether argument i says what to do with the others, as the condition of `where` does."""
