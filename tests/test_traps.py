@@ -482,7 +482,13 @@ def spoil_by_filling(p, optimizer):
     mg.nn.init.constant_(p, 0.0)
 
 
-@pytest.mark.parametrize("spoil", [spoil_by_step, spoil_by_loading, spoil_by_filling])
+def spoil_by_a_vector(p, optimizer):
+    mg.nn.utils.vector_to_parameters(np.zeros(4), [p])
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_by_step, spoil_by_loading, spoil_by_filling, spoil_by_a_vector]
+)
 def test_a_write_between_forward_and_backward_is_caught_and_one_after_it_is_not(spoil):
     p = mg.nn.Parameter(np.ones((2, 2)))
     optimizer = mg.optim.SGD([p], lr=0.5)

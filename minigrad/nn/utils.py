@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import kernels
 from ..errors import DtypeError, GradientError, ShapeError, UsageError
-from ..graph import Tensor
+from ..graph import Tensor, note_write
 from ..ops import concatenate, ravel
 
 
@@ -170,6 +170,7 @@ def vector_to_parameters(vec, parameters: Iterable[Tensor]) -> None:
     start = 0
     for p in found:
         p.data[...] = array[start : start + p.size].reshape(p.shape)
+        note_write(p)
         start += p.size
 
 
