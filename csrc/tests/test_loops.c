@@ -17,7 +17,7 @@ static double naive(int dtype, int op, double g, double y)
 
 static int same(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
 
-enum { N = 600 };
+enum { N = 600, SEEN = FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW }; /* flags that NumPy reads */
 
 /* As a kernel would: in the unit that kernels compute with. */
 static void raise_overflow(void)
@@ -58,7 +58,7 @@ static int64_t check_products(const char *name, int dtype)
         for (int j = 0; j < ROOM; j++) set(dtype, out, j, 777);
         raise_overflow();
         (dtype == MG_F32 ? mg_loop_product_f32 : mg_loop_product_f64)(args, sizes, strides, (void *)(intptr_t)kind);
-        CHECK(!fetestexcept(FE_ALL_EXCEPT), "%s: a floating-point flag is left", name);
+        CHECK(!fetestexcept(SEEN), "%s: a floating-point flag is left", name);
         for (int64_t o = 0; o < outer; o++) {
             mg_gemm(dtype, m, n, 1, k, args[0] + o * strides[0], a_row, 0, a_k, args[1] + o * strides[1], 0, b_k, b_col,
                     last == 3 ? s : NULL, s_row, 1, expected, n, scratch);
@@ -97,7 +97,7 @@ int main(void)
                 for (int op = MG_TANH; op <= MG_SIGMOID; op++) {
                     raise_overflow();
                     (dtype == MG_F32 ? mg_loop_rule_f32 : mg_loop_rule_f64)(args, &size, strides, (void *)(intptr_t)op);
-                    CHECK(!fetestexcept(FE_ALL_EXCEPT), "%s: a floating-point flag is left", name);
+                    CHECK(!fetestexcept(SEEN), "%s: a floating-point flag is left", name);
                     for (int64_t i = 0; i < n; i++) {
                         double g = get(dtype, args[0], i * step[0]), y = get(dtype, args[1], i * step[1]);
                         double got = get(dtype, args[2], i * step[2]), expected = naive(dtype, op, g, y);
