@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import GradientError, GraphFreedError, ShapeError
+from .checks import check_written, freed, seed_of
 from .expand import by_rank, entered, expand, node_of, origin, sources_of
 from .graph import (
     Leaf,
@@ -22,14 +22,12 @@ from .graph import (
     Op,
     Place,
     Tensor,
-    described,
-    hooks,
-    numbers,
     observers,
     register,
     registry,
     set_grad_enabled,
 )
+from .hooks import hooks, run_hooks
 
 _ndarray = np.ndarray
 
@@ -93,7 +91,7 @@ def total(arrived: Any) -> Any:
 # --- which nodes, in which order -----------------------------------------------------------------
 
 
-def _nodes_behind(
+def nodes_behind(
     places: Iterable[Place], targets: set[Node] | None, create_graph: bool
 ) -> tuple[list[Node], bool]:
     """The nodes on a path from `places` to a target, oldest first (no targets: to any leaf).
@@ -109,10 +107,10 @@ def _nodes_behind(
         sources = node.sources
         if not sources:
             if sources is None:
-                raise _freed(node)
+                raise freed(node)
             leaves.append(node)
         if create_graph and node.op is not None and node.op.reference is not None:
-            sources = [t.source for t in expand(node)]
+            sources, expanded = [t.source for t in expand(node)], True
             replaced.append(node)
         for source in sources:
             if source is not None:
@@ -128,7 +126,7 @@ def _nodes_behind(
                     stack.append(n)
     seen.difference_update(replaced)
     oldest_first = sorted(seen, key=by_rank)
-    _check_written(leaves, oldest_first)
+    check_written(leaves, oldest_first)
     if targets is None:
         return oldest_first, expanded
     needed: set[Node] = set()
@@ -136,32 +134,6 @@ def _nodes_behind(
         if node in targets or not needed.isdisjoint(sources_of(node)):
             needed.add(node)
     return [n for n in oldest_first if n in needed], expanded
-
-
-def _freed(node: Node) -> GraphFreedError:
-    return GraphFreedError(
-        f"backward: through {described(node)}, whose graph is gone",
-        "expected a graph that no earlier backward pass has used up",
-        "run the forward pass again, or pass retain_graph=True to the first backward; "
-        "for a state carried on from an earlier piece of a sequence: mg.detach_state(state)",
-    )
-
-
-def _check_written(leaves: list, oldest_first: list[Node]) -> None:
-    """Raises if an array was changed in place after a call that backward is to go through."""
-    written = max([leaf.written for leaf in leaves], default=-1)
-    if written < 0 or written <= next((n.rank for n in oldest_first if n.op), written):
-        return  # as good as always
-    for node in oldest_first:
-        for i, source in enumerate(node.sources or ()):
-            if isinstance(source, Leaf) and source.written > node.rank:
-                value = node.values[i]
-                raise GradientError(
-                    f"backward: through {described(node)}, argument {i}",
-                    f"expected the array {value.dtype} {value.shape} of the forward pass, "
-                    "got one that was written to since",
-                    "call backward before the step of the optimiser, or run forward again",
-                )
 
 
 # --- the walk ------------------------------------------------------------------------------------
@@ -179,201 +151,186 @@ def pull_back(
     With `create_graph` the rules are fed tensors and what they compute is recorded; otherwise
     they are fed plain arrays.
     """
-    ends = [p for t in outputs if (p := origin(t.source)) is not None]
-    order, expanded = _nodes_behind(ends, targets, create_graph)
-    wanted = None if targets is None else set(order)  # None: every node leads to a leaf
-    pending: dict[Place, Any] = {}
-    for t, g in zip(outputs, cotangents, strict=True):
-        place = origin(t.source)  # an output may have been expanded meanwhile
-        if place is not None and (wanted is None or node_of(place) in wanted):
-            _arrive(g, place, pending)
-
-    found: dict[Place, Any] = {}
-    hooked = len(hooks) > 0
-    observer = observers.get(threading.get_ident()) if observers else None
-    plain = not (create_graph or observer is not None or expanded)
     with set_grad_enabled(create_graph):
+        return _Pass(outputs, cotangents, targets, create_graph, retain_graph).walk()
+
+
+class _Pass:
+    """One walk from the newest node to the oldest.
+
+    `order` are the nodes left, the next one last; `pending` is what has arrived at places not yet
+    visited, `found` what arrived at the targets. `wanted` are the nodes on the way to a target,
+    None where every node leads to a leaf.
+    """
+
+    def __init__(self, outputs, cotangents, targets, create_graph: bool, retain_graph: bool):
+        self.targets = set() if targets is None else targets
+        self.lift, self.retain, self.hooked = create_graph, retain_graph, len(hooks) > 0
+        ends = [p for t in outputs if (p := origin(t.source)) is not None]
+        self.order, self.expanded = nodes_behind(ends, targets, create_graph)
+        self.wanted = None if targets is None else set(self.order)
+        self.pending: dict[Place, Any] = {}
+        self.found: dict[Place, Any] = {}
+        self.observer = observers.get(threading.get_ident()) if observers else None
+        for t, g in zip(outputs, cotangents, strict=True):
+            place = origin(t.source)  # an output may have been expanded meanwhile
+            if place is not None and self.wants(place):
+                _arrive(g, place, self.pending)
+
+    def wants(self, source: Place) -> bool:
+        """Whether a contribution to this source is of any use."""
+        if self.wanted is None:
+            return True
+        place = origin(source) if self.expanded else source
+        return place is not None and node_of(place) in self.wanted
+
+    def walk(self) -> dict[Place, Any]:
+        """Visits all nodes; most passes are of the kind that may hurry."""
+        if self.lift or self.observer is not None or self.expanded:
+            while self.order:
+                self.visit(self.order.pop())
+        else:
+            self.hurry()
+        return self.found
+
+    def visit(self, node: Node) -> None:
+        """Adds up what has arrived at a node, calls its rule, sends the contributions on."""
+        op, pending = node.op, self.pending
+        places: list[Any] = [node]
+        if op is not None and op.multi:
+            places = [(node, i) for i in range(len(node.out))]
+        if self.hooked:
+            run_hooks(node, places, pending, total)
+        if op is None or node in self.targets:
+            self.found |= {p: pending[p] for p in places if p in pending}
+            if op is None or self.wanted is None or self.wanted.isdisjoint(sources_of(node)):
+                return
+        if self.wanted is not None:
+            self.wanted.discard(node)  # if it was made for this pass alone, it may go
+        arrived = [pending.pop(p, None) for p in places]
+        if all([c is None for c in arrived]):
+            return
+        if op.vjp is None and op.vjps is None:  # a reference alone
+            self.enter(node, arrived)
+        elif self.observer is None:
+            self.call_rules(node, arrived)
+        else:
+            with self.observer.visiting(node):
+                self.call_rules(node, arrived)
+        if not self.retain:
+            self.use_up(node)
+
+    def use_up(self, node: Node) -> None:
+        """Lets go of what the node held, and so of all that only it needed."""
+        if self.observer is not None:
+            self.observer.used_up(node)
+        node.sources = None
+        node.values = node.out = ()
+        if node.op.fused:  # type: ignore[union-attr]
+            node.saved = ()  # type: ignore[misc]
+        if self.hooked:  # a hook may refer to the node, and so keep it alive
+            hooks.pop(node, None)
+
+    def call_rules(self, node: Node, arrived: list) -> None:
+        """The contributions to the node's sources, in the order of its arguments."""
+        op, sources, params, lift = node.op, node.sources, node.params, self.lift
+        assert op is not None
+        values: Any = node.values
+        outs: Any = node.outs
+        cotangents = [_zeros(o, lift) if c is None else total(c) for c, o in zip(arrived, outs)]  # noqa: B905
+        if lift:
+            values = node.args
+            outs = tuple([Tensor.of(o, node, i) for i, o in enumerate(outs)])
+        g: Any = tuple(cotangents) if op.multi else cotangents[0]
+        out: Any = (*outs, *node.saved) if op.multi or node.saved else outs[0]
+        needs = [s is not None and self.wants(s) for s in sources]
+        if op.vjp is not None:
+            contributions = op.vjp(needs, g, out, *values, **params)
+        else:
+            rules: Any = op.vjps if lift else op.array_vjps
+            contributions = [
+                rule(g, out, *values, **params) if need else None
+                for rule, need in zip(rules, needs)  # noqa: B905 (a rule may be missing at the end)
+            ]
+        for i, (c, source, value) in enumerate(zip(contributions, sources, node.values)):  # noqa: B905
+            if needs[i] and c is not None:
+                if self.observer is not None:
+                    self.observer.sent(node, g, i, c)
+                self.send(c, source, value)
+
+    def send(self, contribution, source: Place, value) -> None:
+        """Sends one contribution, or a list of them, summed over the axes that were broadcast."""
+        if isinstance(contribution, list):
+            for c in contribution:
+                self.send(c, source, value)
+            return
+        if not isinstance(contribution, Deferred) and contribution.shape != value.shape:
+            contribution = registry["sum_to"](contribution, shape=value.shape)
+        if self.expanded:
+            source = origin(source)  # type: ignore[assignment]
+        _arrive(contribution, source, self.pending)
+
+    def enter(self, node: Node, arrived: list) -> None:
+        """Puts the nodes that stand for one without rules in its place (see `checkpoint`)."""
+        outs, made = entered(node)
+        self.expanded |= any([n.expansion is not None for n in made])
+        if self.wanted is not None:
+            for inner in made:
+                if not self.wanted.isdisjoint(sources_of(inner)):
+                    self.wanted.add(inner)
+            made = [inner for inner in made if inner in self.wanted]
+        for out, g in zip(outs, arrived, strict=True):
+            place = origin(out.source)
+            if g is not None and place is not None and self.wants(place):
+                for c in g if type(g) is list else [g]:
+                    _arrive(c, place, self.pending)
+        self.order.extend(made)
+        self.hooked = len(hooks) > 0
+
+    def hurry(self) -> None:
+        """The walk over plain arrays: the commonest nodes are visited right here, since a call for
+        each part of `visit` would cost as much as a rule; the others are visited there."""
+        order, pending, wanted, retain = self.order, self.pending, self.wanted, self.retain
         while order:
             node = order.pop()
             op = node.op
-            if hooked:
-                _run_hooks(node, pending)
-            if op is None or (targets is not None and node in targets):
-                found |= {p: pending[p] for p in _places(node) if p in pending}
-                if op is None or wanted is None or wanted.isdisjoint(sources_of(node)):
-                    continue
-            if wanted is not None:
-                wanted.discard(node)  # visited: if it was made for this pass alone, it may go
-            if op.multi:
-                arrived: Any = [pending.pop((node, i), None) for i in range(len(node.out))]
-                if all([c is None for c in arrived]):
-                    continue
-            elif (arrived := pending.pop(node, None)) is None:
+            if op is None or not op.short or self.hooked or node in self.targets:
+                self.visit(node)
                 continue
-            if plain and op.plain:
-                _visit_plain(node, arrived, wanted, pending)
-            elif op.vjp is not None or op.vjps is not None:
-                if observer is None:
-                    _visit(node, arrived, wanted, pending, create_graph)
-                else:
-                    with observer.visiting(node):
-                        _visit(node, arrived, wanted, pending, create_graph, observer)
-            else:  # a reference alone
-                order.extend(_enter(node, arrived, wanted, pending))
-                hooked = len(hooks) > 0
-            if not retain_graph:
-                if observer is not None:
-                    observer.used_up(node)
+            if wanted is not None:
+                wanted.discard(node)
+            g = pending.pop(node, None)
+            if g is None:
+                continue
+            if type(g) is not _ndarray:
+                g = total(g)
+            out, values, sources = node.out, node.values, node.sources
+            rules: Any = op.array_vjps
+            if len(values) == 2 and not node.params:
+                (x, y), (source, other) = values, sources
+                if source is not None and (wanted is None or node_of(source) in wanted):
+                    c = rules[0](g, out, x, y)
+                    if type(c) is _ndarray and c.shape == x.shape and source not in pending:
+                        pending[source] = c
+                    else:
+                        self.send(c, source, x)
+                if other is not None and (wanted is None or node_of(other) in wanted):
+                    c = rules[1](g, out, x, y)
+                    if type(c) is _ndarray and c.shape == y.shape and other not in pending:
+                        pending[other] = c
+                    else:
+                        self.send(c, other, y)
+            else:
+                for rule, source, x in zip(rules, sources, values):  # noqa: B905
+                    if source is not None and (wanted is None or node_of(source) in wanted):
+                        c = rule(g, out, *values, **node.params)
+                        if type(c) is _ndarray and c.shape == x.shape and source not in pending:
+                            pending[source] = c
+                        else:
+                            self.send(c, source, x)
+            if not retain:
                 node.sources = None
                 node.values = node.out = ()
-                if hooked:  # a hook may refer to the node, and so keep it alive
-                    hooks.pop(node, None)
-                if op.fused:
-                    node.saved = ()  # type: ignore[misc]
-    return found
-
-
-def _places(node: Node) -> list[Place]:
-    if node.op is None or not node.op.multi:
-        return [node]
-    return [(node, i) for i in range(len(node.outs))]
-
-
-def _visit(
-    node: Node, arrived, wanted: set[Node] | None, pending: dict, lift: bool, observer=None
-) -> None:
-    """Calls the node's rule and sends the contributions on to the sources that want them."""
-    op, sources, params = node.op, node.sources, node.params
-    assert op is not None
-    values: Any = node.values
-    out: Any = node.out
-    if lift:
-        values = node.args
-        out = [Tensor.of(o, node, i) for i, o in enumerate(node.outs)]
-        out = tuple(out) if op.multi else out[0]
-    g: Any = _cotangents(arrived, node.outs, lift) if op.multi else total(arrived)
-    if node.saved:
-        out = (*(out if op.multi else (out,)), *node.saved)
-
-    needs = [s is not None and (wanted is None or _wants(s, wanted)) for s in sources]
-    if op.vjp is not None:
-        contributions = op.vjp(needs, g, out, *values, **params)
-    else:
-        rules: Any = op.vjps if lift else op.array_vjps
-        contributions = [
-            rule(g, out, *values, **params) if need else None
-            for rule, need in zip(rules, needs)  # noqa: B905 (a rule may be missing at the end)
-        ]
-    for i, (source, value, c) in enumerate(zip(sources, node.values, contributions)):  # noqa: B905
-        if needs[i] and c is not None:
-            if observer is not None:
-                observer.sent(node, g, i, c)
-            _send(c, source, value, pending)
-
-
-def _visit_plain(node: Node, g: Any, wanted: set[Node] | None, pending: dict) -> None:
-    """What `_visit` does for the most common ops and passes: a rule for each argument, arrays."""
-    op, values, out, sources = node.op, node.values, node.out, node.sources
-    assert op is not None
-    if op.multi:
-        g = _cotangents(g, out, False)
-    elif type(g) is not _ndarray:
-        g = total(g)
-    rules: Any = op.array_vjps
-    if len(values) == 1:  # on the way to a target, or it would not be visited
-        (x,) = values
-        c = rules[0](g, out, x, **node.params) if node.params else rules[0](g, out, x)
-        _put(c, sources[0], x, pending)
-    elif len(values) == 2 and not node.params:  # a loop would cost as much as the rules
-        x, y = values
-        x_source, y_source = sources
-        if x_source is not None and (wanted is None or node_of(x_source) in wanted):
-            _put(rules[0](g, out, x, y), x_source, x, pending)
-        if y_source is not None and (wanted is None or node_of(y_source) in wanted):
-            _put(rules[1](g, out, x, y), y_source, y, pending)
-    else:
-        for rule, source, value in zip(rules, sources, values):  # noqa: B905
-            if source is not None and (wanted is None or node_of(source) in wanted):
-                _put(rule(g, out, *values, **node.params), source, value, pending)
-
-
-def _cotangents(arrived: list, outs: tuple, lift: bool) -> tuple:
-    """The cotangent of each of several outputs; one that is missing is zero."""
-    return tuple(
-        [
-            c if type(c) is _ndarray else _zeros(o, lift) if c is None else total(c)
-            for c, o in zip(arrived, outs, strict=True)
-        ]
-    )
-
-
-def _put(c: Any, source: Place, value, pending: dict) -> None:
-    """What `_send` does, at once for an array of the right shape that arrives first."""
-    if type(c) is _ndarray and c.shape == value.shape:
-        if source in pending:
-            _arrive(c, source, pending)
-        else:
-            pending[source] = c
-    elif isinstance(c, Deferred):
-        _arrive(c, source, pending)
-    else:
-        _send(c, source, value, pending)
-
-
-def _enter(node: Node, arrived, wanted: set[Node] | None, pending: dict) -> list[Node]:
-    """The nodes that stand for one without rules, which take over what has arrived at it."""
-    outs, made = entered(node)
-    if wanted is not None:
-        for inner in made:
-            if not wanted.isdisjoint(sources_of(inner)):
-                wanted.add(inner)
-        made = [inner for inner in made if inner in wanted]
-    for out, g in zip(outs, arrived if node.op.multi else [arrived], strict=True):  # type: ignore
-        place = origin(out.source)
-        if g is not None and place is not None and (wanted is None or node_of(place) in wanted):
-            for c in g if type(g) is list else [g]:
-                _arrive(c, place, pending)
-    return made
-
-
-def _wants(source: Place, wanted: set[Node]) -> bool:
-    place = origin(source)
-    return place is not None and node_of(place) in wanted
-
-
-def _send(contribution, source: Place, value, pending: dict) -> None:
-    """Sends one contribution, or a list of them, summed over the axes that were broadcast."""
-    if isinstance(contribution, list):
-        for c in contribution:
-            _send(c, source, value, pending)
-        return
-    if not isinstance(contribution, Deferred) and contribution.shape != value.shape:
-        contribution = registry["sum_to"](contribution, shape=value.shape)
-    if node_of(source).expansion is not None:
-        source = origin(source)  # type: ignore[assignment]
-    _arrive(contribution, source, pending)
-
-
-def _run_hooks(node: Node, pending: dict) -> None:
-    """Shows the complete cotangents of a node to its hooks, which may put others in their place."""
-    for place in _places(node):
-        index = place[1] if type(place) is tuple else 0
-        for hook in hooks.get(node, {}).get(index, ()):
-            if place not in pending:
-                break
-            g = total(pending[place])
-            g = g if isinstance(g, Tensor) else Tensor(g)
-            new = hook(g)
-            if new is not None:
-                new = new if isinstance(new, Tensor) else Tensor(new)
-                if new.shape != g.shape or new.dtype != g.dtype:
-                    raise ShapeError(
-                        f"hook: its result for {described(node)}",
-                        f"expected {g.dtype} {g.shape}, got {new.dtype} {new.shape}",
-                        "return a cotangent like the one that was given, or None",
-                    )
-                g = new
-            pending[place] = g if g.source is not None else g.data
 
 
 def _zeros(like: np.ndarray, lift: bool):
@@ -384,44 +341,7 @@ def _zeros(like: np.ndarray, lift: bool):
 # --- what is made of it --------------------------------------------------------------------------
 
 
-def _seed(output: Tensor, gradient) -> Any:
-    """The cotangent to start from: `gradient`, or one for an output with one element."""
-    if not isinstance(output, Tensor):
-        raise GradientError(
-            "backward: from what is no tensor",
-            f"expected a tensor, got {type(output).__name__}",
-            "compute it from tensors with requires_grad=True, without .data and .item()",
-        )
-    if output.source is None:
-        raise GradientError(
-            "backward: from a tensor that depends on nothing that needs a gradient",
-            "expected requires_grad=True somewhere behind it",
-            "create the inputs with requires_grad=True, and check for no_grad() and .detach()",
-        )
-    if gradient is None:
-        if output.size != 1:
-            raise GradientError(
-                "backward: from a tensor with several elements",
-                f"expected one element, got shape {output.shape}",
-                "sum it first, or pass the cotangent as gradient=",
-            )
-        return np.ones(output.shape, output.dtype)
-    if isinstance(gradient, Tensor):
-        array = gradient.data
-    elif isinstance(gradient, np.ndarray | np.generic):
-        array = np.asarray(gradient)
-    else:
-        array = numbers("backward", gradient)
-    if array.shape != output.shape or array.dtype != output.dtype:
-        raise ShapeError(
-            "backward: gradient=",
-            f"expected {output.dtype} {output.shape}, got {array.dtype} {array.shape}",
-            "the cotangent has the shape and dtype of the tensor it belongs to",
-        )
-    return gradient if isinstance(gradient, Tensor) else array
-
-
-def _own(arrived: Any) -> Any:
+def own(arrived: Any) -> Any:
     """Its total, as the receiver's own: an array that arrived alone may be somebody else's."""
     g = total(arrived)
     if type(arrived) is list or isinstance(arrived, Deferred):
@@ -455,13 +375,13 @@ def backward(
     >>> x.grad
     tensor([2., 4.])
     """
-    g = _lift(_seed(output, gradient), create_graph)
+    g = _lift(seed_of(output, gradient), create_graph)
     keep = create_graph if retain_graph is None else retain_graph
     found = pull_back([output], [g], None, create_graph, keep)
     with set_grad_enabled(create_graph):
         for leaf, arrived in found.items():
             assert isinstance(leaf, Leaf)
-            g = _own(arrived)
+            g = own(arrived)
             g = g if isinstance(g, Tensor) else Tensor.of(g, None)
             leaf.passes += 1
             leaf.grad = g if leaf.grad is None else leaf.grad + g  # type: ignore[operator]
@@ -478,7 +398,7 @@ def gradients(
     Nothing is written to any `.grad`. Tensors if `create_graph`, arrays otherwise.
     """
     seeds = [
-        _lift(_seed(o, None if cotangents is None else cotangents[i]), create_graph)
+        _lift(seed_of(o, None if cotangents is None else cotangents[i]), create_graph)
         if o.source is not None
         else None
         for i, o in enumerate(outputs)
@@ -494,4 +414,4 @@ def gradients(
     found = pull_back(outputs, seeds, targets, create_graph)
     with set_grad_enabled(create_graph):
         arrived = [found.get(origin(t.source)) for t in inputs]  # type: ignore[arg-type]
-        return [_own(g) if g is not None else None for g in arrived]
+        return [own(g) if g is not None else None for g in arrived]

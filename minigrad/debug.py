@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .backward import _nodes_behind, _own, _seed, pull_back, total
+from .backward import nodes_behind, own, pull_back, total
+from .checks import seed_of
 from .errors import AnomalyError, GradientError
 from .expand import expand, node_of, origin
 from .graph import Leaf, Node, Op, Place, Tensor, described, observers, set_grad_enabled
@@ -501,7 +502,7 @@ def contributions(output: Tensor, parameter: Tensor, gradient=None) -> list[Cont
     >>> [(c.t, float(c.array)) for c in mg.contributions(h, cell.w)]
     [(3, 1.0), (2, 0.5), (1, 0.25), (0, 0.125)]
     """
-    seed = _seed(output, gradient)
+    seed = seed_of(output, gradient)
     seed = seed.data if isinstance(seed, Tensor) else seed
     place = origin(parameter.source)
     if place is None:
@@ -511,13 +512,13 @@ def contributions(output: Tensor, parameter: Tensor, gradient=None) -> list[Cont
             "create it with requires_grad=True",
         )
     _unfold_in_place(output)
-    order, _ = _nodes_behind([origin(output.source)], {node_of(place)}, True)  # type: ignore
+    order, _ = nodes_behind([origin(output.source)], {node_of(place)}, True)  # type: ignore
     shared = _shared(place, parameter, order)
     terms = _terms(output, seed, shared, order)
     if shared is not place:  # on, through the calls that lead from the parameter to what is shared
         end = Tensor.at(shared.out, shared)  # type: ignore[union-attr]
         back = [(node, pull_back([end], [c], {node_of(place)}).get(place)) for node, c in terms]
-        terms = [(node, _own(c)) for node, c in back if c is not None]
+        terms = [(node, own(c)) for node, c in back if c is not None]
     return [
         Contribution(node.op.name, getattr(node, "where", None), c)  # type: ignore[union-attr]
         for node, c in terms
@@ -595,4 +596,4 @@ def _terms(output: Tensor, seed, place: Place, order: list[Node]) -> list[tuple[
     finally:
         for node, sources in before.items():
             node.sources = sources
-    return [(node, _own(found[copy])) for copy, node in copies.items() if copy in found]
+    return [(node, own(found[copy])) for copy, node in copies.items() if copy in found]

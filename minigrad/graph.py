@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import itertools
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from .arguments import FLOATS, misfit, numbers, of_one_dtype
 from .errors import DtypeError, GradientError, MinigradError, ShapeError, UsageError
-
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+from .value import Value
 
 # Ranks lie far apart, so that a fused node can be unfolded in place (see `backward.py`).
 RANK_LEVEL = 1 << 32
@@ -169,7 +168,7 @@ class Leaf(Node):
 _new = object.__new__
 
 
-class Tensor:
+class Tensor(Value):
     """An array that remembers how it was computed.
 
     `data` is the NumPy array. `source` is its place in the graph: the node of the recorded call,
@@ -219,22 +218,6 @@ class Tensor:
     def index(self) -> int:
         """Which output of its node the tensor is."""
         return self.source[1] if type(self.source) is tuple else 0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.data.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.data.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self.data.ndim
-
-    @property
-    def size(self) -> int:
-        return self.data.size
 
     @property
     def is_leaf(self) -> bool:
@@ -300,79 +283,6 @@ class Tensor:
         """The same array as a constant, cut from the graph (memory is shared)."""
         return Tensor.at(self.data, None)
 
-    def numpy(self) -> np.ndarray:
-        """The array itself; raises `GradientError` where a gradient would be lost."""
-        if self.source is not None:
-            raise GradientError(
-                "numpy: called on a tensor that needs a gradient",
-                "expected a constant; the gradient would be lost",
-                "use .detach().numpy()",
-            )
-        return self.data
-
-    def item(self) -> float | int:
-        """The Python number of a tensor with one element; raises `UsageError` for others."""
-        return self._single("item", "take one by its index, or use .data")
-
-    def _single(self, name: str, remedy: str) -> float | int:
-        if self.size != 1:
-            raise UsageError(
-                f"{name}: of a tensor with {'several elements' if self.size else 'no element'}",
-                f"expected one element, got shape {self.shape}",
-                remedy,
-            )
-        return self.data.item()
-
-    def __len__(self) -> int:
-        if not self.ndim:
-            raise UsageError(
-                "len: of a tensor that is a single number",
-                "expected at least one axis, got shape ()",
-                "use .size, or .reshape(1)",
-            )
-        return len(self.data)
-
-    def __bool__(self) -> bool:
-        return bool(self._single("bool", "compare .data with .any() or .all()"))
-
-    def __float__(self) -> float:
-        return float(self._single("float", "take one by its index, or use .data"))
-
-    def __int__(self) -> int:
-        return int(self._single("int", "take one by its index, or use .data"))
-
-    def __repr__(self):
-        name, a = type(self).__name__.lower() + "(", self.data
-        limits = np.get_printoptions()
-        notes = []
-        if a.size > limits["threshold"] or (a.size == 0 and a.shape != (0,)):
-            notes.append(f"shape={a.shape}")
-        if a.dtype != np.float64 and (a.dtype != bool or a.size == 0):
-            notes.append(f"dtype={a.dtype}")
-        if self.node is not None:
-            op = self.node.op
-            notes.append("requires_grad=True" if op is None else f"op={op.name}")
-        body = np.array2string(a, separator=", ", prefix=name, suffix=",") if a.size else "[]"
-        text, note = name + body, ", ".join(notes) + ")"
-        if not notes:
-            return text + note
-        room = limits["linewidth"] - len(text) + text.rfind("\n") + 1
-        return f"{text},{' ' if len(note) + 2 <= room else chr(10) + ' ' * len(name)}{note}"
-
-    def __str__(self):
-        return str(self.data)
-
-    def __format__(self, spec: str) -> str:
-        if not spec:
-            return str(self)
-        if self.size != 1:
-            raise UsageError(
-                f"format {spec!r}: of a tensor with several elements",
-                f"expected one element, got shape {self.shape}",
-                "format an element or a sum, or print within np.printoptions(precision=3)",
-            )
-        return format(self.item(), spec)
-
 
 def note_write(t: Tensor) -> None:
     """Notes that a leaf's array was written to: no call before may be differentiated any more."""
@@ -384,25 +294,6 @@ def note_write(t: Tensor) -> None:
 def _array(data) -> np.ndarray:
     """`data` as an array of a supported dtype: float32, float64, or integers and booleans."""
     return data.data if isinstance(data, Tensor) else numbers("tensor", data)
-
-
-def numbers(what: str, data, dtype=None, copy: bool | None = None) -> np.ndarray:
-    """`data` as an array of a supported dtype; `what` names it where that cannot be."""
-    try:
-        a = np.array(data, dtype=dtype, copy=copy)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise DtypeError(
-            f"{what}: what cannot be an array of numbers",
-            f"expected numbers, as many in each row, got: {error}",
-            "make all rows equally long, and check the dtype",
-        ) from None
-    if a.dtype in FLOATS or a.dtype.kind in "iub":
-        return a
-    raise DtypeError(
-        f"{what}: a dtype minigrad does not compute with",
-        f"expected float32, float64 or integers, got {a.dtype}",
-        "convert with .astype(np.float32) or .astype(np.float64)",
-    )
 
 
 def tensor(data, dtype=None, requires_grad: bool = False) -> Tensor:
@@ -423,9 +314,6 @@ def tensor(data, dtype=None, requires_grad: bool = False) -> Tensor:
 registry: dict[str, Op] = {}
 
 observers: dict[int, Any] = {}  # by thread: what `mg.debug()` looks on with
-
-# What `Tensor.register_hook` was given, by node and then by output.
-hooks: weakref.WeakKeyDictionary[Node, dict[int, list[Callable]]] = weakref.WeakKeyDictionary()
 
 
 class Op:
@@ -481,9 +369,11 @@ class Op:
         self.vjp, self.forward_saving, self.reference = vjp, forward_saving, reference
         self.array_vjps = tuple(array_vjps) if array_vjps is not None else self.vjps
         self.constant_in = self.vjps is not None and None in self.vjps
+        self.two = len(self.vjps or ()) == 2
+        self.choices = self.constant_in and any(self.vjps or ())  # arguments of another dtype
         self.fused = reference is not None or forward_saving is not None
         self.long = multi or self.fused or self.constant_in  # to be called by `apply`
-        self.plain = vjps is not None and not self.fused  # the backward pass may hurry
+        self.short = vjps is not None and not multi and not self.fused  # in a hurried pass
         self.__doc__ = doc
 
     def __repr__(self):
@@ -504,6 +394,8 @@ class Op:
             if y is _NONE:
                 out = self.forward(a)
             else:
+                if not self.two:
+                    return self.apply((x, y), params)
                 if isinstance(y, Tensor):
                     b, other = y.data, y.source
                     if a.dtype is not b.dtype:
@@ -516,7 +408,7 @@ class Op:
         except MinigradError:
             raise
         except (ValueError, IndexError, TypeError) as error:
-            raise self._misfit((a,) if y is _NONE else (a, b), error) from error
+            raise misfit(self.name, (a,) if y is _NONE else (a, b), error) from error
         if type(out) is not _ndarray:
             out = np.asarray(out)
         t: Tensor = _new(Tensor)
@@ -533,7 +425,13 @@ class Op:
         return t
 
     def apply(self, args: tuple, params: dict) -> Any:
-        """The op called with any arguments."""
+        """The op called with any arguments; `UsageError` for more of them than it has rules."""
+        if self.vjps is not None and len(args) > len(self.vjps):  # NumPy would write into the next
+            raise UsageError(
+                f"{self.name}: its arguments",
+                f"expected {len(self.vjps)}, got {len(args)}",
+                "pass parameters by name; a tensor is never written into",
+            )
         values: Sequence = args
         sources: Any
         out: Any
@@ -560,7 +458,7 @@ class Op:
         except MinigradError:
             raise
         except (ValueError, IndexError, TypeError) as error:
-            raise self._misfit(values, error) from error
+            raise misfit(self.name, values, error) from error
 
         if self.multi:
             out = tuple([o if type(o) is _ndarray else np.asarray(o) for o in out])
@@ -589,72 +487,18 @@ class Op:
         sources = [a.source if isinstance(a, Tensor) else None for a in args]
         values = [a.data if isinstance(a, Tensor) else a for a in args]
         dtype = getattr(values[0], "dtype", None)
+        plain = dtype is not None and dtype in FLOATS
         for v in values:  # most often arrays of one dtype
-            if type(v) is not _ndarray or v.dtype is not dtype:
-                return self._arguments(args)
-        if dtype not in FLOATS:
-            return self._arguments(args)
+            plain = plain and type(v) is _ndarray and v.dtype is dtype
+        if not plain:
+            free = [self.choices and not (self.vjps or ())[i] for i in range(len(args))]
+            values = of_one_dtype(self.name, values, free)
         return values, sources, sources.count(None) < len(sources)
-
-    def _is_choice(self, i: int) -> bool:
-        """Whether argument i says what to do with the others, as the condition of `where` does."""
-        return self.constant_in and any(self.vjps or ()) and not (self.vjps or ())[i]
 
     def _observed(self, values, params: dict, outs: tuple, node: Node | None) -> None:
         observer = observers.get(threading.get_ident())
         if observer is not None:
             observer.called(self, values, params, outs, node)
-
-    def _misfit(self, values, error: Exception) -> Exception:
-        """The complaint of NumPy or of Python about the arguments, in three lines."""
-        if isinstance(error, TypeError):
-            kinds = ", ".join(str(getattr(v, "dtype", type(v).__name__)) for v in values)
-            return DtypeError(
-                f"{self.name}: arguments that it does not take",
-                f"got {kinds}: {error}",
-                "check how many there are, their names and their dtypes",
-            )
-        shapes = ", ".join(str(np.shape(v)) for v in values)
-        return ShapeError(
-            f"{self.name}: arguments that do not fit together",
-            f"got shapes {shapes}: {error}",
-            "check the shapes; reshape or transpose one side",
-        )
-
-    def _arguments(self, args: tuple) -> tuple[Sequence, Any, bool]:
-        """As `_gather`, for lists, integers, mixed dtypes, scalars of NumPy.
-
-        One float dtype rules a call: two of them raise, integer arrays are converted, and Python
-        numbers (and `np.float64` scalars, which are Python floats) adapt as in NumPy.
-        """
-        values: list[Any] = []
-        dtype = None
-        for i, a in enumerate(args):
-            value: Any = a
-            if isinstance(a, Tensor):
-                value = a.data
-            elif isinstance(a, np.floating):
-                value = float(a) if isinstance(a, float) else np.asarray(a)
-            elif dtype is None and getattr(getattr(a, "dtype", None), "kind", "") == "c":
-                value = np.asarray(a)  # beside complex tensors, of which a complex step is made
-            elif not isinstance(a, float | int):
-                value = numbers(f"{self.name}, argument {i}", a)
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not self._is_choice(i):
-                if dtype is None:
-                    dtype = value.dtype
-                elif value.dtype != dtype:
-                    raise DtypeError(
-                        f"{self.name}: argument {i}",
-                        f"expected {dtype} like the arguments before it, got {value.dtype}",
-                        f"convert one side, for example with .astype(np.{dtype})",
-                    )
-            values.append(value)
-        if dtype is not None:
-            for i, value in enumerate(values):
-                if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
-                    values[i] = value.astype(dtype)
-        sources = [a.source if isinstance(a, Tensor) else None for a in args]
-        return values, sources, any(sources)
 
 
 def register(op: Op) -> Op:

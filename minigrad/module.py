@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from . import tree
+from .arguments import FLOATS, numbers
 from .errors import DtypeError, StateDictError, UsageError
-from .graph import FLOATS, Tensor, note_write, numbers
+from .graph import Tensor, note_write
 
 Seed = int | np.random.Generator | None
 

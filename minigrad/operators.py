@@ -15,7 +15,8 @@ import numpy as np
 from . import ops
 from .backward import backward
 from .errors import DtypeError, GradientError, MinigradError, UsageError
-from .graph import Op, Tensor, hooks
+from .graph import Op, Tensor
+from .hooks import register_hook
 from .listing import graph
 
 # --- operators -----------------------------------------------------------------------------------
@@ -72,31 +73,6 @@ def _numbers(shape: tuple) -> tuple:
 def _transposed(x: Tensor, *axes) -> Tensor:
     """The tensor with its axes in another order; reversed if none is given."""
     return ops.transpose(x, axes=_numbers(axes) if axes and axes[0] is not None else None)
-
-
-def _register_hook(x: Tensor, hook: Callable) -> Callable[[], None]:
-    """Calls `hook(g)` in each backward pass, once the cotangent of this tensor is complete.
-
-    What `hook` returns, unless it is None, goes on in place of g. Returns a function that takes
-    the hook away. A hook that refers to the tensor itself keeps the graph in memory until a
-    backward pass has used it up, or the hook is taken away. Raises `GradientError` for a tensor
-    that needs no gradient, `UsageError` for a hook that is no function.
-    """
-    if x.node is None:
-        raise GradientError(
-            "register_hook: on a constant",
-            "expected a tensor that needs a gradient",
-            "set requires_grad=True first, and check for .detach() and no_grad()",
-        )
-    if not callable(hook):
-        raise UsageError(
-            "register_hook: the hook",
-            f"expected a function of the cotangent, got {type(hook).__name__}",
-            "pass a function that takes g and returns another, or None to leave it as it is",
-        )
-    found = hooks.setdefault(x.node, {}).setdefault(x.index, [])
-    found.append(hook)
-    return lambda: found.remove(hook) if hook in found else None
 
 
 # --- NumPy's protocols: np.tanh(t) works where an op exists, anything else raises ----------------
@@ -231,7 +207,7 @@ TABLE: dict[str, Any] = {
     "T": property(lambda x: ops.transpose(x)),
     "backward": backward,
     "graph": graph,
-    "register_hook": _register_hook,
+    "register_hook": register_hook,
     "__array_ufunc__": _array_ufunc,
     "__array_function__": _array_function,
     "__array__": _array,

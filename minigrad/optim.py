@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import FLOATS
 from .errors import (
     GradientError,
     GradientWarning,
@@ -23,7 +24,7 @@ from .errors import (
     UsageError,
     three_lines,
 )
-from .graph import FLOATS, Leaf, Tensor, note_write
+from .graph import Leaf, Tensor, note_write
 from .module import as_arrays
 
 Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]]  # as from named_parameters()

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from . import tree
+from .arguments import FLOATS
 from .backward import gradients, identity
 from .errors import DtypeError, GradientError, ShapeError, UsageError
 from .expand import made_after, node_of, origin
-from .graph import FLOATS, Leaf, Op, Tensor, is_grad_enabled, set_grad_enabled
+from .graph import Leaf, Op, Tensor, is_grad_enabled, set_grad_enabled
 from .ops import reshape, stack
 
 # --- a function at a point -----------------------------------------------------------------------

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arguments import numbers
 from .cells import Cell, GatedCell, State, lstm_step
 from .debug import observer, tell, tells, timed
 from .errors import DtypeError, ShapeError, UsageError
-from .graph import Op, Tensor, no_grad, numbers
+from .graph import Op, Tensor, no_grad
 from .kernels import check_lengths
 from .ops import concatenate, flip_rows, stack, swapaxes, unstack, where
 from .ops.fused import fused_lstm

@@ -15,8 +15,12 @@ ROOMS = (
     *(
         "errors",
         "kernels",
+        "arguments",
+        "value",
         "graph",
         "expand",
+        "hooks",
+        "checks",
         "backward",
         "debug",
         "listing",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arguments import numbers
 from ..errors import DtypeError, ShapeError
-from ..graph import Tensor, numbers
+from ..graph import Tensor
 from ..module import Module, Parameter, check_sizes, generator
 from ..ops import affine, getitem
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arguments import numbers
 from ..errors import DtypeError, ShapeError, UsageError
-from ..graph import Tensor, numbers
+from ..graph import Tensor
 from ..kernels import check_lengths
 from ..ops import getitem, log_softmax, mean, reshape, sum, where
 

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import kernels
+from ..arguments import FLOATS
 from ..errors import DtypeError, UsageError
-from ..graph import FLOATS, Op, Tensor, register
+from ..graph import Op, Tensor, register
 from .logic import floor_divide, logical_and, logical_or, sign
 
 _LN2, _LN10 = math.log(2), math.log(10)
