@@ -258,6 +258,14 @@ class _Pass:
                     self.observer.sent(node, g, i, c)
                 self.send(c, source, value)
 
+    def cotangents(self, node: Node) -> tuple | None:
+        """Those of several outputs: a missing one is zero, and if all are, there is none."""
+        outs = node.out
+        arrived = [self.pending.pop((node, i), None) for i in range(len(outs))]
+        if all([c is None for c in arrived]):
+            return None
+        return tuple([_zeros(o, False) if c is None else total(c) for c, o in zip(arrived, outs)])  # noqa: B905
+
     def send(self, contribution, source: Place, value) -> None:
         """Sends one contribution, or a list of them, summed over the axes that were broadcast."""
         if isinstance(contribution, list):
@@ -299,7 +307,7 @@ class _Pass:
                 continue
             if wanted is not None:
                 wanted.discard(node)
-            g = pending.pop(node, None)
+            g = self.cotangents(node) if op.multi else pending.pop(node, None)
             if g is None:
                 continue
             if type(g) is not _ndarray:

@@ -373,7 +373,7 @@ class Op:
         self.choices = self.constant_in and any(self.vjps or ())  # arguments of another dtype
         self.fused = reference is not None or forward_saving is not None
         self.long = multi or self.fused or self.constant_in  # to be called by `apply`
-        self.short = vjps is not None and not multi and not self.fused  # in a hurried pass
+        self.short = vjps is not None and not self.fused  # a pass may hurry over its nodes
         self.__doc__ = doc
 
     def __repr__(self):
