@@ -2,7 +2,8 @@
 
 from . import nn, operators, optim, tree
 from .backward import backward
-from .debug import contributions, debug
+from .bptt import contributions
+from .debug import debug
 from .errors import (
     AnomalyError,
     DtypeError,

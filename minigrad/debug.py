@@ -1,4 +1,4 @@
-"""Looking inside: where each node was made, which op made a NaN, what each time step contributes.
+"""Looking inside: where each node was made, which op made a NaN, who writes where a graph reads.
 
 `debug` puts an observer into `graph.observers` for its thread: ops tell it of every call, the
 backward pass of every contribution. Without it nobody looks, and nothing here runs. `unfold` and
@@ -21,11 +21,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .backward import nodes_behind, own, pull_back, total
-from .checks import seed_of
+from .backward import pull_back, total
 from .errors import AnomalyError, GradientError
-from .expand import expand, node_of, origin
-from .graph import Leaf, Node, Op, Place, Tensor, described, observers, set_grad_enabled
+from .graph import Node, Op, Tensor, described, observers, set_grad_enabled
 
 # --- provenance ----------------------------------------------------------------------------------
 
@@ -239,14 +237,15 @@ def _anomaly(what: str, op: Op, made: np.ndarray, given: dict[str, Any]) -> Anom
 # --- the observer --------------------------------------------------------------------------------
 
 
-class _Observer:
+class Observer:
     """What `debug` looks on with: the ops and the backward pass call its methods.
 
     `visited` is the node whose rule is running: what the rule computes is told of as that node's.
     """
 
-    def __init__(self, nonfinite: bool, lock: bool, locks: _Locks):
-        self.nonfinite, self.lock, self.locks = nonfinite, lock, locks
+    def __init__(self, nonfinite: bool, lock: bool, locks: _Locks | None = None):
+        self.nonfinite, self.lock = nonfinite, lock
+        self.locks = _Locks() if locks is None else locks
         self.place: dict[str, Any] = {}  # t, layer, direction, cell
         self.visited: Node | None = None
 
@@ -321,7 +320,7 @@ class _Observer:
             v if s is None else Tensor(v, requires_grad=True)
             for v, s in zip(node.values, node.sources, strict=True)
         ]
-        with self.at(_place_of(node)), set_grad_enabled(True):
+        with self.at(place_of(node)), set_grad_enabled(True):
             outs = node.op.reference(*points, **node.params)
             pairs = zip(outs, g, strict=True) if node.op.multi else [(outs, g)]
             ends, gs = zip(*[(o, _constant(c).data) for o, c in pairs], strict=True)
@@ -347,7 +346,7 @@ def _constant(value: Any) -> Any:
     return Tensor.at(value, None) if isinstance(value, np.ndarray) else value
 
 
-def _place_of(node: Node) -> dict[str, Any]:
+def place_of(node: Node) -> dict[str, Any]:
     """What the ops that a fused node stands for have in common with it."""
     where = getattr(node, "where", None)
     place = {name: getattr(where, name, None) for name in ("layer", "direction", "cell")}
@@ -357,7 +356,7 @@ def _place_of(node: Node) -> dict[str, Any]:
 # --- what time and layers tell -------------------------------------------------------------------
 
 
-def observer() -> _Observer | None:
+def observer() -> Observer | None:
     """This thread's observer, None outside of `mg.debug()`."""
     return observers.get(threading.get_ident()) if observers else None
 
@@ -430,12 +429,12 @@ class debug:
 
     def __init__(self, *, nonfinite: bool = True, lock: bool = True):
         self.nonfinite, self.lock = nonfinite, lock
-        self._before: list[_Observer | None] = []
+        self._before: list[Observer | None] = []
 
     def __enter__(self):
         before = observer()
         locks = _Locks() if before is None else before.locks
-        new = _Observer(self.nonfinite, self.lock, locks)
+        new = Observer(self.nonfinite, self.lock, locks)
         if before is not None:
             new.place, new.visited = before.place, before.visited
         self._before.append(before)
@@ -449,151 +448,3 @@ class debug:
             ended.locks.open_all()
         else:
             observers[threading.get_ident()] = before
-
-
-# --- what each time step contributes -------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Contribution:
-    """One term of a gradient that is a sum: of which call, where that was made, and the array."""
-
-    op: str
-    where: Where | None
-    array: np.ndarray
-
-    @property
-    def t(self) -> int | None:
-        """The time step, where `mg.debug()` was on when the graph was recorded."""
-        return self.where.t if self.where is not None else None
-
-    def __repr__(self):
-        at = f" ({self.where})" if self.where is not None else ""
-        return f"<Contribution of {self.op}{at}: {self.array.dtype} {self.array.shape}>"
-
-
-def contributions(output: Tensor, parameter: Tensor, gradient=None) -> list[Contribution]:
-    """The terms of d(output)/d(parameter), one for each call that uses it, newest first.
-
-    dL/dW = sum over t of dL/dW(t), where W(t) is a copy of W that step t alone uses
-
-    `gradient` weights an output with several elements, as in `backward`. Added up in this order
-    the terms give the gradient: to the bit where they are plain arrays; where the gradient is one
-    product or row sum gathered over time, within the rounding of that sum, since each term is
-    rounded by itself. A term knows its time step `t` if the graph was recorded in `mg.debug()`. A
-    fused node is unfolded in place (the bits stay). A parameter that enters time through one call,
-    as the LSTM's two biases do through their sum, is followed to the calls that use the result.
-    The graph is kept, and no `.grad` changes. Raises `GradientError`, `GraphFreedError`.
-
-    Source: Goodfellow et al., Deep Learning, section 10.2.2, equations 10.22 to 10.28.
-
-    The further back a step lies, the less it counts, here by the weight 0.5 a step:
-
-    >>> class Decay(mg.nn.Cell):
-    ...     def __init__(self):
-    ...         self.w = mg.nn.Parameter(np.array(0.5))
-    ...     def initial_state(self, batch_size, dtype):
-    ...         return mg.tensor(np.ones((batch_size, 1), dtype))
-    ...     def __call__(self, x, h):
-    ...         return h, self.w * h + x
-    >>> cell = Decay()
-    >>> with mg.debug():
-    ...     _, h = mg.unfold(cell, np.full((4, 1, 1), 0.5))
-    >>> [(c.t, float(c.array)) for c in mg.contributions(h, cell.w)]
-    [(3, 1.0), (2, 0.5), (1, 0.25), (0, 0.125)]
-    """
-    seed = seed_of(output, gradient)
-    seed = seed.data if isinstance(seed, Tensor) else seed
-    place = origin(parameter.source)
-    if place is None:
-        raise GradientError(
-            "contributions: to a tensor that needs no gradient",
-            "expected a parameter, or another tensor with requires_grad=True",
-            "create it with requires_grad=True",
-        )
-    _unfold_in_place(output)
-    order, _ = nodes_behind([origin(output.source)], {node_of(place)}, True)  # type: ignore
-    shared = _shared(place, parameter, order)
-    terms = _terms(output, seed, shared, order)
-    if shared is not place:  # on, through the calls that lead from the parameter to what is shared
-        end = Tensor.at(shared.out, shared)  # type: ignore[union-attr]
-        back = [(node, pull_back([end], [c], {node_of(place)}).get(place)) for node, c in terms]
-        terms = [(node, own(c)) for node, c in back if c is not None]
-    return [
-        Contribution(node.op.name, getattr(node, "where", None), c)  # type: ignore[union-attr]
-        for node, c in terms
-    ]
-
-
-def _unfold_in_place(output: Tensor) -> None:
-    """Unfolds the fused nodes behind a tensor; one that knows where it was made tells its steps."""
-    stack, seen = [node_of(output.source)], set()
-    while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if node.op is not None and node.op.reference is not None and node.sources is not None:
-            with _at_work(node):
-                outs = expand(node)
-            stack.extend(node_of(t.source) for t in outs if t.source is not None)
-        stack.extend(node_of(s) for s in node.sources or () if s is not None)
-
-
-@contextmanager
-def _at_work(node: Node) -> Iterator[None]:
-    """The ops that a fused node stands for are told of as in its place: provenance alone."""
-    before = observer()
-    if getattr(node, "where", None) is not None:
-        watch = observers[threading.get_ident()] = _Observer(False, False, _Locks())
-        watch.place = _place_of(node)
-    try:
-        yield
-    finally:
-        observers.pop(threading.get_ident(), None)
-        if before is not None:
-            observers[threading.get_ident()] = before
-
-
-def _uses(place: Place, order: list[Node]) -> list[tuple[Node, int]]:
-    """The calls, and their arguments, that use a place: in the order of the backward pass."""
-    return [
-        (node, i)
-        for node in reversed(order)
-        for i, source in enumerate(node.sources)
-        if source is not None and origin(source) == place
-    ]
-
-
-def _shared(place: Place, parameter: Tensor, order: list[Node]) -> Place:
-    """The parameter, or what one call before the first step makes of it for several others."""
-    at = place
-    while len(uses := _uses(at, order)) == 1:
-        ((node, _),) = uses
-        known = getattr(node, "where", None)
-        leaves = all(s is not None and node_of(s).op is None for s in node.sources)
-        if node.op.multi or node.out.shape != parameter.shape or not leaves:  # type: ignore
-            return place
-        if known is not None and known.t is not None:
-            return place
-        at = node
-    return at if uses else place
-
-
-def _terms(output: Tensor, seed, place: Place, order: list[Node]) -> list[tuple[Node, np.ndarray]]:
-    """Each use of a place, and its term of the gradient: the pass of a graph with a copy a use."""
-    copies: dict[Node, Node] = {}
-    before: dict[Node, Any] = {}
-    try:
-        for node, i in _uses(place, order):
-            copy = Leaf()
-            copy.rank = node_of(place).rank
-            copy.written = getattr(node_of(place), "written", -1)
-            copies[copy] = node
-            before.setdefault(node, node.sources)
-            node.sources = [*node.sources[:i], copy, *node.sources[i + 1 :]]
-        found = pull_back([output], [seed], set(copies)) if copies else {}
-    finally:
-        for node, sources in before.items():
-            node.sources = sources
-    return [(node, own(found[copy])) for copy, node in copies.items() if copy in found]

@@ -40,6 +40,15 @@ def test_readme_custom_cell_is_the_example_and_runs():
     assert use and scope["ys"].shape == (7, 2, 12)
 
 
+def test_the_tour_ends_where_it_says(capsys):
+    scope = runpy.run_path(str(ROOT / "examples/tour.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert abs(scope["third"](1.5) - scope["exact"]) < 1e-14
+    assert "repeated for t = 2..19" in printed
+    assert "log (tour.py:" in printed
+    assert all(len(line) <= 80 for line in scope["energy"].graph().splitlines())
+
+
 def test_custom_cell_example_solves_its_task():
     module = runpy.run_path(str(ROOT / "examples/custom_cell.py"))
     assert module["main"]() < 0.01

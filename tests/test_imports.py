@@ -23,6 +23,7 @@ ROOMS = (
         "checks",
         "backward",
         "debug",
+        "bptt",
         "listing",
         "ops",
         "operators",

@@ -13,6 +13,7 @@ import zlib
 import numpy as np
 import pytest
 from samples import ANALYTIC, SAMPLES
+from samples.base import Sample
 
 import minigrad as mg
 from minigrad import kernels
@@ -317,3 +318,26 @@ def test_a_missing_cotangent_is_zero(op, sample):
         for a, r in zip(alone, recorded, strict=True):  # None: no path, as in a graph of single ops
             r = np.zeros(a.shape) if r is None else r.data
             np.testing.assert_allclose(a, r, rtol=1e-13, atol=1e-13)
+
+
+# --- an op of one's own --------------------------------------------------------------------------
+
+
+def swish(rule):
+    return mg.Op("swish", lambda x: x / (1 + np.exp(-x)), vjps=[rule])
+
+
+def test_an_op_of_ones_own_is_checked_like_those_of_the_library():
+    sample = Sample((np.linspace(-3, 3, 7),), reference=lambda x: x / (1 + np.exp(-x)))
+    checks = [
+        *(test_value, test_tensors_give_what_arrays_give, test_first_order, test_second_order),
+        *(test_arrays_and_tensors_give_the_same_bits, test_nothing_given_is_written),
+    ]
+    for check in checks:
+        check(swish(lambda g, out, x: g * (out + (1 - out) / (1 + mg.exp(-x)))), sample)
+    with pytest.raises(AssertionError):
+        test_first_order(swish(lambda g, out, x: g * out), sample)
+    with pytest.raises(AssertionError):  # right to the first order, and the second is cut off
+        test_second_order(
+            swish(lambda g, out, x: g * (out + (1 - out) * mg.sigmoid(x).data)), sample
+        )
