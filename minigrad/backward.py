@@ -99,7 +99,7 @@ def nodes_behind(
     And whether any of them stands in for an expanded one, whose name others still use.
     """
     # Nothing made before the oldest target can depend on it, so the search need not go there.
-    floor = min((n.rank for n in targets), default=0) if targets is not None else -1
+    floor = None if targets is None else min((n.rank for n in targets), default=0)
     seen = {node_of(place) for place in places}
     stack, leaves, replaced, expanded = list(seen), [], [], False
     while stack:
@@ -109,21 +109,20 @@ def nodes_behind(
             if sources is None:
                 raise freed(node)
             leaves.append(node)
-        if create_graph and node.op is not None and node.op.reference is not None:
+        elif create_graph and node.op.reference is not None:  # type: ignore[union-attr]
             sources, expanded = [t.source for t in expand(node)], True
             replaced.append(node)
         for source in sources:
             if source is not None:
                 n = source[0] if type(source) is tuple else source
-                if n in seen:
-                    continue
-                if n.expansion is not None:
-                    expanded = True
-                    if (source := origin(source)) is None or (n := node_of(source)) in seen:
-                        continue
-                if n.rank >= floor:
-                    seen.add(n)
-                    stack.append(n)
+                if n not in seen:
+                    if n.expansion is not None:
+                        expanded = True
+                        if (source := origin(source)) is None or (n := node_of(source)) in seen:
+                            continue
+                    if floor is None or n.rank >= floor:
+                        seen.add(n)
+                        stack.append(n)
     seen.difference_update(replaced)
     oldest_first = sorted(seen, key=by_rank)
     check_written(leaves, oldest_first)
@@ -299,10 +298,11 @@ class _Pass:
         """The walk over plain arrays: the commonest nodes are visited right here, since a call for
         each part of `visit` would cost as much as a rule; the others are visited there."""
         order, pending, wanted, retain = self.order, self.pending, self.wanted, self.retain
+        targets = self.targets
         while order:
             node = order.pop()
             op = node.op
-            if op is None or not op.short or self.hooked or node in self.targets:
+            if op is None or not op.short or self.hooked or (targets and node in targets):
                 self.visit(node)
                 continue
             if wanted is not None:

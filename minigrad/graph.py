@@ -484,12 +484,21 @@ class Op:
 
     def _gather(self, args: tuple) -> tuple[Sequence, Any, bool]:
         """(values, sources, whether one needs a gradient) of arguments with tensors among them."""
-        sources = [a.source if isinstance(a, Tensor) else None for a in args]
-        values = [a.data if isinstance(a, Tensor) else a for a in args]
-        dtype = getattr(values[0], "dtype", None)
-        plain = dtype is not None and dtype in FLOATS
-        for v in values:  # most often arrays of one dtype
-            plain = plain and type(v) is _ndarray and v.dtype is dtype
+        values, sources = [], []
+        dtype: Any = None
+        plain = True  # arrays of one float dtype, as most often
+        for a in args:
+            if isinstance(a, Tensor):
+                sources.append(a.source)
+                a = a.data
+            else:
+                sources.append(None)
+            if type(a) is not _ndarray:
+                plain = False
+            elif a.dtype is not dtype:
+                plain = plain and dtype is None and a.dtype in FLOATS
+                dtype = a.dtype
+            values.append(a)
         if not plain:
             free = [self.choices and not (self.vjps or ())[i] for i in range(len(args))]
             values = of_one_dtype(self.name, values, free)
