@@ -97,7 +97,7 @@ class Node:
     that stand for the outputs of a fused node once it has been unfolded in place. `where` is the
     node's provenance, set by `mg.debug()` alone.
 
-    In a chain of additions of one number each node takes 348 bytes, its array included (tracemalloc,
+    In a chain of additions of one number a node takes 348 bytes, its array included (tracemalloc,
     CPython 3.11, NumPy 2.4), and the backward pass 58 more at its peak.
 
     A node of a chain of scalars takes some 350 bytes with its array and tuples, and a backward pass
