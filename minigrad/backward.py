@@ -185,11 +185,10 @@ class _Pass:
 
     def walk(self) -> dict[Place, Any]:
         """Visits all nodes; most passes are of the kind that may hurry."""
-        if self.lift or self.observer is not None or self.expanded:
-            while self.order:
-                self.visit(self.order.pop())
-        else:
+        if not (self.lift or self.observer is not None or self.expanded):
             self.hurry()
+        while self.order:
+            self.visit(self.order.pop())
         return self.found
 
     def visit(self, node: Node) -> None:
@@ -280,7 +279,8 @@ class _Pass:
     def enter(self, node: Node, arrived: list) -> None:
         """Puts the nodes that stand for one without rules in its place (see `checkpoint`)."""
         outs, made = entered(node)
-        self.expanded |= any([n.expansion is not None for n in made])
+        used = [node_of(s) for inner in made for s in inner.sources if s is not None]
+        self.expanded |= any([n.expansion is not None for n in used])
         if self.wanted is not None:
             for inner in made:
                 if not self.wanted.isdisjoint(sources_of(inner)):
@@ -296,7 +296,8 @@ class _Pass:
 
     def hurry(self) -> None:
         """The walk over plain arrays: the commonest nodes are visited right here, since a call for
-        each part of `visit` would cost as much as a rule; the others are visited there."""
+        each part of `visit` would cost as much as a rule; the others are visited there.
+        """
         order, pending, wanted, retain = self.order, self.pending, self.wanted, self.retain
         targets = self.targets
         while order:
@@ -304,6 +305,8 @@ class _Pass:
             op = node.op
             if op is None or not op.short or self.hooked or (targets and node in targets):
                 self.visit(node)
+                if self.expanded:
+                    return
                 continue
             if wanted is not None:
                 wanted.discard(node)
