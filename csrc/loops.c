@@ -90,7 +90,9 @@ void mg_loop_rule_f64(char **args, const intptr_t *size, const intptr_t *strides
 
 /* --- products: the dimensions m, k, n, for every element of the outer ones --- */
 
-enum { STACK = 192 * 1024 }; /* bytes of working memory, more than one panel of columns ever needs */
+/* Threads may have small stacks, so the working memory is small, and a product is cut until it is enough: along k
+ * into chains that go on where the last one stopped, then into halves. One panel of columns always fits. */
+enum { STACK = 32 * 1024, K_MOST = 64 };
 
 struct product {
     int dtype;
@@ -98,9 +100,8 @@ struct product {
     char *scratch;
 };
 
-/* In one piece where the stack has room for its working memory, else in halves: elements do not depend on each
- * other. */
-static void product(const struct product *p, int64_t m, int64_t n, const char *a, const char *b, const char *s,
+/* In one piece where its working memory has room, else in halves: elements do not depend on each other. */
+static void halves(const struct product *p, int64_t m, int64_t n, const char *a, const char *b, const char *s,
                     char *out)
 {
     if (mg_gemm_scratch(p->dtype, m, n, 1, p->k) <= STACK) {
@@ -108,14 +109,23 @@ static void product(const struct product *p, int64_t m, int64_t n, const char *a
                 out, p->o_row, p->scratch);
     } else if (m > n) {
         const int64_t h = m / 2;
-        product(p, h, n, a, b, s, out);
-        product(p, m - h, n, a + h * p->a_row * p->width, b, s ? s + h * p->s_row * p->width : s,
+        halves(p, h, n, a, b, s, out);
+        halves(p, m - h, n, a + h * p->a_row * p->width, b, s ? s + h * p->s_row * p->width : s,
                 out + h * p->o_row * p->width);
     } else {
         const int64_t h = n / 2;
-        product(p, m, h, a, b, s, out);
-        product(p, m, n - h, a, b + h * p->b_col * p->width, s ? s + h * p->s_col * p->width : s,
+        halves(p, m, h, a, b, s, out);
+        halves(p, m, n - h, a, b + h * p->b_col * p->width, s ? s + h * p->s_col * p->width : s,
                 out + h * p->width);
+    }
+}
+
+static void product(struct product p, int64_t m, int64_t n, const char *a, const char *b, const char *s, char *out)
+{
+    for (int64_t k = p.k, done = 0; done == 0 || done < k; done += K_MOST) {
+        p.k = k - done < K_MOST ? k - done : K_MOST;
+        halves(&p, m, n, a + done * p.a_k * p.width, b + done * p.b_k * p.width, s, out);
+        s = out, p.s_row = p.o_row, p.s_col = 1;
     }
 }
 
@@ -136,7 +146,7 @@ static void products(int dtype, char **args, const intptr_t *sizes, const intptr
     }
     p.o_row = *core / width;
     for (int64_t i = 0; i < outer; i++)
-        product(&p, m, n, args[0] + i * strides[0], args[1] + i * strides[1],
+        product(p, m, n, args[0] + i * strides[0], args[1] + i * strides[1],
                 last == 3 ? args[2] + i * strides[2] : NULL, args[last] + i * strides[last]);
     clear_flags();
 }

@@ -14,25 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from .checks import check_written, freed, seed_of
+from .checks import check_written, freed, of_shape, seed_of
 from .expand import by_rank, entered, expand, node_of, origin, sources_of
 from .graph import (
     Leaf,
     Node,
-    Op,
     Place,
     Tensor,
+    hooks,
     observers,
-    register,
-    registry,
     set_grad_enabled,
 )
-from .hooks import hooks, run_hooks
+from .hooks import run_hooks
 
 _ndarray = np.ndarray
-
-# An identity marks the place where a function being differentiated begins (see `transforms.py`).
-identity = register(Op("identity", lambda x: x, vjps=[lambda g, out, x: g]))
 
 
 # --- contributions -------------------------------------------------------------------------------
@@ -208,7 +203,7 @@ class _Pass:
         arrived = [pending.pop(p, None) for p in places]
         if all([c is None for c in arrived]):
             return
-        if op.vjp is None and op.vjps is None:  # a reference alone
+        if op.only_reference:
             self.enter(node, arrived)
         elif self.observer is None:
             self.call_rules(node, arrived)
@@ -235,11 +230,11 @@ class _Pass:
         assert op is not None
         values: Any = node.values
         outs: Any = node.outs
-        cotangents = [_zeros(o, lift) if c is None else total(c) for c, o in zip(arrived, outs)]  # noqa: B905
+        cotangents = _whole(arrived, outs, lift)
         if lift:
             values = node.args
             outs = tuple([Tensor.of(o, node, i) for i, o in enumerate(outs)])
-        g: Any = tuple(cotangents) if op.multi else cotangents[0]
+        g: Any = cotangents if op.multi else cotangents[0]
         out: Any = (*outs, *node.saved) if op.multi or node.saved else outs[0]
         needs = [s is not None and self.wants(s) for s in sources]
         if op.vjp is not None:
@@ -250,11 +245,11 @@ class _Pass:
                 rule(g, out, *values, **params) if need else None
                 for rule, need in zip(rules, needs)  # noqa: B905 (a rule may be missing at the end)
             ]
-        for i, (c, source, value) in enumerate(zip(contributions, sources, node.values)):  # noqa: B905
-            if needs[i] and c is not None:
+        for i, (need, c) in enumerate(zip(needs, contributions)):  # noqa: B905
+            if need and c is not None:
                 if self.observer is not None:
                     self.observer.sent(node, g, i, c)
-                self.send(c, source, value)
+                self.send(node, i, c)
 
     def cotangents(self, node: Node) -> tuple | None:
         """Those of several outputs: a missing one is zero, and if all are, there is none."""
@@ -262,19 +257,22 @@ class _Pass:
         arrived = [self.pending.pop((node, i), None) for i in range(len(outs))]
         if all([c is None for c in arrived]):
             return None
-        return tuple([_zeros(o, False) if c is None else total(c) for c, o in zip(arrived, outs)])  # noqa: B905
+        return _whole(arrived, outs, False)
 
-    def send(self, contribution, source: Place, value) -> None:
-        """Sends one contribution, or a list of them, summed over the axes that were broadcast."""
-        if isinstance(contribution, list):
+    def send(self, node: Node, i: int, contribution) -> None:
+        """Sends what the rule made for argument i, summed over the axes that were broadcast.
+
+        It may be a list of contributions, or None for none.
+        """
+        if type(contribution) is list:
             for c in contribution:
-                self.send(c, source, value)
-            return
-        if not isinstance(contribution, Deferred) and contribution.shape != value.shape:
-            contribution = registry["sum_to"](contribution, shape=value.shape)
-        if self.expanded:
-            source = origin(source)  # type: ignore[assignment]
-        _arrive(contribution, source, self.pending)
+                self.send(node, i, c)
+        elif contribution is not None:
+            value, source = node.values[i], node.sources[i]
+            if not isinstance(contribution, Deferred):
+                contribution = of_shape(contribution, value, node, i)
+            place: Any = origin(source) if self.expanded else source
+            _arrive(contribution, place, self.pending)
 
     def enter(self, node: Node, arrived: list) -> None:
         """Puts the nodes that stand for one without rules in its place (see `checkpoint`)."""
@@ -324,29 +322,32 @@ class _Pass:
                     if type(c) is _ndarray and c.shape == x.shape and source not in pending:
                         pending[source] = c
                     else:
-                        self.send(c, source, x)
+                        self.send(node, 0, c)
                 if other is not None and (wanted is None or node_of(other) in wanted):
                     c = rules[1](g, out, x, y)
                     if type(c) is _ndarray and c.shape == y.shape and other not in pending:
                         pending[other] = c
                     else:
-                        self.send(c, other, y)
+                        self.send(node, 1, c)
             else:
-                for rule, source, x in zip(rules, sources, values):  # noqa: B905
+                for i, (rule, source, x) in enumerate(zip(rules, sources, values)):  # noqa: B905
                     if source is not None and (wanted is None or node_of(source) in wanted):
                         c = rule(g, out, *values, **node.params)
                         if type(c) is _ndarray and c.shape == x.shape and source not in pending:
                             pending[source] = c
                         else:
-                            self.send(c, source, x)
+                            self.send(node, i, c)
             if not retain:
                 node.sources = None
                 node.values = node.out = ()
 
 
-def _zeros(like: np.ndarray, lift: bool):
-    z = np.zeros(like.shape, like.dtype)
-    return Tensor(z) if lift else z
+def _whole(arrived: list, outs: tuple, lift: bool) -> tuple:
+    """The cotangents of outputs, added up; one that is missing is zero."""
+    zeros = [np.zeros(o.shape, o.dtype) if c is None else None for c, o in zip(arrived, outs)]  # noqa: B905
+    return tuple(
+        [total(c) if z is None else Tensor(z) if lift else z for c, z in zip(arrived, zeros)]  # noqa: B905
+    )
 
 
 # --- what is made of it --------------------------------------------------------------------------
@@ -356,7 +357,7 @@ def own(arrived: Any) -> Any:
     """Its total, as the receiver's own: an array that arrived alone may be somebody else's."""
     g = total(arrived)
     if type(arrived) is list or isinstance(arrived, Deferred):
-        return g
+        return g if isinstance(g, Tensor) else np.asarray(g)  # sums of 0-d arrays are scalars
     return Tensor.at(np.array(g.data), g.source) if isinstance(g, Tensor) else np.array(g)
 
 

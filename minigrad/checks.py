@@ -8,7 +8,7 @@ import numpy as np
 
 from .arguments import numbers
 from .errors import GradientError, GraphFreedError, ShapeError
-from .graph import Leaf, Node, Tensor, described
+from .graph import Leaf, Node, Tensor, described, registry
 
 
 def freed(node: Node) -> GraphFreedError:
@@ -72,3 +72,22 @@ def seed_of(output: Tensor, gradient) -> Any:
             "the cotangent has the shape and dtype of the tensor it belongs to",
         )
     return gradient if isinstance(gradient, Tensor) else array
+
+
+def of_shape(contribution: Any, value: Any, node: Node, i: int) -> Any:
+    """What a rule made for argument i, summed over the axes in which the argument was repeated."""
+    shape = getattr(contribution, "shape", None)
+    if shape == value.shape:
+        return contribution
+    try:
+        fits = shape is not None and np.broadcast_shapes(shape, value.shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise GradientError(
+            f"backward: the rule of {described(node)} for argument {i}",
+            f"expected an array of shape {value.shape}, or of a shape that it broadcasts to, got "
+            + (type(contribution).__name__ if shape is None else f"shape {shape}"),
+            "a rule returns the cotangent of its argument; see the grammar in minigrad/ops",
+        )
+    return registry["sum_to"](contribution, shape=value.shape)

@@ -15,9 +15,24 @@ from typing import Any
 import numpy as np
 
 from .errors import GradientError
-from .graph import RANK_LEVEL, Leaf, Node, Place, Tensor, described, set_grad_enabled
+from .graph import (
+    RANK_LEVEL,
+    Leaf,
+    Node,
+    Op,
+    Place,
+    Tensor,
+    described,
+    hooks,
+    register,
+    set_grad_enabled,
+)
 
 by_rank = operator.attrgetter("rank")
+
+# An identity marks a place: where a function being differentiated begins (see `transforms.py`),
+# or where a hook stands.
+identity = register(Op("identity", lambda x: x, vjps=[lambda g, out, x: g]))
 
 
 def node_of(place: Any) -> Node:
@@ -68,7 +83,7 @@ def entered(node: Node) -> tuple[tuple[Tensor, ...], list[Node]]:
     with set_grad_enabled(True):
         out = op.reference(*node.args, **node.params)
     outs = out if isinstance(out, tuple) else (out,)
-    if op.vjp is None and op.vjps is None:  # computed again in each pass: does it hold still?
+    if op.only_reference:  # computed again in each pass: does it hold still?
         for i, (again, first) in enumerate(zip(outs, node.outs, strict=True)):
             if not np.array_equal(again.data, first, equal_nan=True):
                 raise GradientError(
@@ -92,11 +107,9 @@ def expand(node: Node) -> tuple[Tensor, ...]:
     """
     with _expanding:  # two passes, in one thread or in two, must find the same nodes
         if node.expansion is None:
-            outs, made = entered(node)
-            for i, inner in enumerate(_expanded(made), 1):
+            for i, inner in enumerate(_expanded([node])[:-1], 1):
                 inner.rank = node.rank - RANK_LEVEL + i
-            node.expansion = outs  # type: ignore[misc]
-        return node.expansion
+        return node.expansion  # type: ignore[return-value]
 
 
 def _expanded(nodes: list[Node]) -> list[Node]:
@@ -104,7 +117,23 @@ def _expanded(nodes: list[Node]) -> list[Node]:
     found = []
     for node in nodes:
         if node.op is not None and node.op.reference is not None:
-            node.expansion, made = entered(node)  # type: ignore[misc]
-            found += _expanded(made)
+            outs, made = entered(node)
+            node.expansion, marks = _marked(node, outs)  # type: ignore[misc]
+            found += _expanded(made) + marks
         found.append(node)
     return found
+
+
+def _marked(node: Node, outs: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], list[Node]]:
+    """The outputs of an expansion, those with a hook through an identity that takes the hook over:
+    what stands in the node's place may be used within the expansion as well."""
+    marked, marks = [], []
+    for i, out in enumerate(outs):
+        functions = hooks.get(node, {}).get(i)
+        if functions and out.source is not None:
+            with set_grad_enabled(True):
+                out = identity(out)
+            hooks[out.source] = {0: functions}
+            marks.append(out.source)
+        marked.append(out)
+    return tuple(marked), marks

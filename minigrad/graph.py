@@ -5,13 +5,15 @@ A `Tensor` is an array and the place in the graph where it came from. A `Node` i
 and hold plain arrays for their own outputs, so the graph has no cycles: memory is freed, by
 reference count, when the last tensor that needs it goes.
 
-`Tensor` has no arithmetic here; `operators.py` adds it. `Op.__call__` alone makes nodes.
+`Tensor` has no arithmetic here; `operators.py` adds it. `Op` alone makes nodes.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,6 +68,16 @@ class set_grad_enabled:
     def __exit__(self, *exc):
         _mode.recording = self._before.pop()
 
+    def __call__(self, function: Callable) -> Callable:
+        """As a decorator: each call of the function is such a block."""
+
+        @functools.wraps(function)
+        def within(*args, **kwargs):
+            with set_grad_enabled(self.enabled):
+                return function(*args, **kwargs)
+
+        return within
+
 
 def no_grad() -> set_grad_enabled:
     """Context manager: compute without recording.
@@ -84,6 +96,7 @@ def no_grad() -> set_grad_enabled:
 _NO_PARAMS: dict[str, Any] = {}  # one for all calls without
 _NONE: Any = object()  # in place of an argument that is not there
 _ndarray = np.ndarray
+_COMPLAINTS = (ValueError, IndexError, TypeError, OverflowError)  # of NumPy about arguments
 
 
 class Node:
@@ -316,6 +329,9 @@ def tensor(data, dtype=None, requires_grad: bool = False) -> Tensor:
 
 registry: dict[str, Op] = {}
 
+# What `Tensor.register_hook` was given, by node and then by output.
+hooks: weakref.WeakKeyDictionary[Node, dict[int, list[Callable]]] = weakref.WeakKeyDictionary()
+
 observers: dict[int, Any] = {}  # by thread: what `mg.debug()` looks on with
 
 
@@ -375,6 +391,7 @@ class Op:
         self.two = len(self.vjps or ()) == 2
         self.choices = self.constant_in and any(self.vjps or ())  # arguments of another dtype
         self.fused = reference is not None or forward_saving is not None
+        self.only_reference = vjp is None and vjps is None  # no rules at all (see `checkpoint`)
         self.long = multi or self.fused or self.constant_in  # to be called by `apply`
         self.short = vjps is not None and not self.fused  # a pass may hurry over its nodes
         self.__doc__ = doc
@@ -382,7 +399,7 @@ class Op:
     def __repr__(self):
         return f"<Op {self.name}>"
 
-    def __call__(self, x=_NONE, y=_NONE, *more, **params) -> Any:
+    def __call__(self, x=_NONE, y=_NONE, /, *more, **params) -> Any:
         """Arrays in, arrays out, nothing recorded; with a tensor among them, tensors out.
 
         `apply` does this for every op and every call. The most common ones take a shorter way to
@@ -410,7 +427,7 @@ class Op:
                 out = self.forward(a, b)
         except MinigradError:
             raise
-        except (ValueError, IndexError, TypeError) as error:
+        except _COMPLAINTS as error:
             raise misfit(self.name, (a,) if y is _NONE else (a, b), error) from error
         if type(out) is not _ndarray:
             out = np.asarray(out)
@@ -435,6 +452,13 @@ class Op:
                 f"expected {len(self.vjps)}, got {len(args)}",
                 "pass parameters by name; a tensor is never written into",
             )
+        for name, value in params.items():
+            if isinstance(value, Tensor):
+                raise UsageError(
+                    f"{self.name}: {name}=",
+                    "expected its arrays by position, got a tensor by name",
+                    "leave the name out",
+                )
         values: Sequence = args
         sources: Any
         out: Any
@@ -460,7 +484,7 @@ class Op:
                 out = self.forward(*values, **params)
         except MinigradError:
             raise
-        except (ValueError, IndexError, TypeError) as error:
+        except _COMPLAINTS as error:
             raise misfit(self.name, values, error) from error
 
         if self.multi:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 from .errors import GradientError, ShapeError, UsageError
-from .graph import Node, Tensor, described
-
-# By node, and then by output.
-hooks: weakref.WeakKeyDictionary[Node, dict[int, list[Callable]]] = weakref.WeakKeyDictionary()
+from .expand import node_of, origin
+from .graph import Node, Tensor, described, hooks
 
 
 def register_hook(x: Tensor, hook: Callable) -> Callable[[], None]:
@@ -19,9 +16,11 @@ def register_hook(x: Tensor, hook: Callable) -> Callable[[], None]:
     What `hook` returns, unless it is None, goes on in place of g. Returns a function that takes
     the hook away. A hook that refers to the tensor itself keeps the graph in memory until a
     backward pass has used it up, or the hook is taken away. Raises `GradientError` for a tensor
-    that needs no gradient, `UsageError` for a hook that is no function.
+    that needs no gradient, `UsageError` for a hook that is no function. A hook may not write into
+    g, which others may hold.
     """
-    if x.node is None:
+    place: Any = origin(x.source)
+    if place is None:
         raise GradientError(
             "register_hook: on a constant",
             "expected a tensor that needs a gradient",
@@ -33,7 +32,8 @@ def register_hook(x: Tensor, hook: Callable) -> Callable[[], None]:
             f"expected a function of the cotangent, got {type(hook).__name__}",
             "pass a function that takes g and returns another, or None to leave it as it is",
         )
-    found = hooks.setdefault(x.node, {}).setdefault(x.index, [])
+    index = place[1] if type(place) is tuple else 0
+    found = hooks.setdefault(node_of(place), {}).setdefault(index, [])
     found.append(hook)
     return lambda: found.remove(hook) if hook in found else None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -43,9 +44,60 @@ _BINARY: dict[str, Callable] = {
 }  # fmt: skip
 _COMPARISON: dict[str, Callable] = {
     "gt": ops.greater, "ge": ops.greater_equal, "lt": ops.less, "le": ops.less_equal,
-    "eq": ops.equal, "ne": ops.not_equal, "and": ops.logical_and, "or": ops.logical_or,
-    "xor": ops.logical_xor,
+    "eq": ops.equal, "ne": ops.not_equal,
 }  # fmt: skip
+
+
+def _of_booleans(sign: str, op: Any) -> Callable:
+    """The operator of logic for booleans; of numbers it would mean their bits."""
+
+    def call(*args):
+        for x in args:
+            kind = np.asarray(x.data if isinstance(x, Tensor) else x).dtype
+            if kind.kind != "b":
+                raise DtypeError(
+                    f"operator {sign}: of what is not boolean",
+                    f"expected booleans, got {kind}",
+                    f"compare first, or use mg.{op.name}, which asks whether numbers are 0",
+                )
+        return op(*args)
+
+    return call
+
+
+_LOGIC = {
+    "and": _of_booleans("&", ops.logical_and),
+    "or": _of_booleans("|", ops.logical_or),
+    "xor": _of_booleans("^", ops.logical_xor),
+}
+
+
+def _set_item(x, index, value):
+    raise UsageError(
+        "tensor[...] = value: a tensor is never written into",
+        "expected an expression for the whole of it: a graph needs the values before",
+        "use mg.where(condition, value, x), or build it with mg.concatenate or mg.stack",
+    )
+
+
+def _deep_copy(x: Tensor, memo: dict) -> Tensor:
+    """A leaf or a constant with an array of its own, without its gradient."""
+    if not x.is_leaf:
+        raise GradientError(
+            "deepcopy: of a computed tensor",
+            f"expected a leaf or a constant, got the output of {x.node.op.name}",  # type: ignore[union-attr]
+            "copy x.detach(), or compute it again from copies of the leaves",
+        )
+    new: Tensor = object.__new__(type(x))
+    new.data, new.source = x.data.copy(), None
+    new.requires_grad = x.requires_grad
+    memo[id(x)] = new
+    return new
+
+
+def _index(x: Tensor) -> int:
+    """A whole number for `range` and for indices of lists."""
+    return operator.index(x.data.item() if x.size == 1 else x.data)
 
 
 # --- methods -------------------------------------------------------------------------------------
@@ -81,6 +133,10 @@ _NUMPY: dict[Any, Callable] = {
     getattr(np, name): getattr(ops, name) for name in ops.__all__ if hasattr(np, name)
 } | {
     np.power: _power,
+    np.bitwise_and: _LOGIC["and"],
+    np.bitwise_or: _LOGIC["or"],
+    np.bitwise_xor: _LOGIC["xor"],
+    np.invert: _of_booleans("~", ops.logical_not),
     np.linalg.norm: ops.norm,
     np.split: lambda ary, indices_or_sections, axis=0: ops.split(ary, indices_or_sections, axis),
     np.array_split: lambda ary, indices_or_sections, axis=0: ops.array_split(
@@ -131,7 +187,12 @@ def _array_function(self, function, types, args, kwargs):
     own = _NUMPY.get(function)
     if own is None:
         raise _refuse(function)
-    known = inspect.signature(own.forward if isinstance(own, Op) else own).parameters
+    if isinstance(own, Op):
+        args, kwargs = args, dict(kwargs)
+        known = inspect.signature(own.forward).parameters
+    else:
+        known = inspect.signature(own).parameters
+        args, kwargs = _by_name(function, args, kwargs, known)
     for name in kwargs:
         if name not in known:
             raise UsageError(
@@ -140,6 +201,32 @@ def _array_function(self, function, types, args, kwargs):
                 f"leave {name} out; a tensor keeps its dtype and is never written into",
             )
     return own(*args, **kwargs)
+
+
+def _by_name(function, args, kwargs, known) -> tuple[tuple, dict]:
+    """Arguments in NumPy's order, which has more of them than ours, by name.
+
+    The arrays in front, which have other names here, stay where they are; what equals NumPy's
+    default is left out.
+    """
+    try:
+        parameters = inspect.signature(function).parameters
+        bound = inspect.signature(function).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):  # a function of C, or names that only ours has
+        return args, kwargs
+    front: list[Any] = []
+    named: dict[str, Any] = {}
+    for name, value in bound.items():
+        default = parameters[name].default
+        if parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            named |= value
+        elif parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+            front += value
+        elif name not in known and not named and default is inspect.Parameter.empty:
+            front.append(value)
+        elif name in known or not (value is default or value is None):
+            named[name] = value
+    return tuple(front), named
 
 
 def _array(self, dtype=None, copy=None):
@@ -190,17 +277,20 @@ def from_dlpack(array) -> Tensor:
 # --- the table -----------------------------------------------------------------------------------
 
 TABLE: dict[str, Any] = {
-    **{f"__{name}__": _operator(op) for name, op in (_BINARY | _COMPARISON).items()},
-    **{f"__r{name}__": _reflected(op) for name, op in _BINARY.items()},
+    **{f"__{name}__": _operator(op) for name, op in (_BINARY | _COMPARISON | _LOGIC).items()},
+    **{f"__r{name}__": _reflected(op) for name, op in (_BINARY | _LOGIC).items()},
     "__neg__": lambda x: ops.negative(x),
     "__pos__": lambda x: x,
     "__abs__": lambda x: ops.absolute(x),
-    "__invert__": lambda x: ops.logical_not(x),
+    "__invert__": _of_booleans("~", ops.logical_not),
+    "__setitem__": _set_item,
+    "__deepcopy__": _deep_copy,
+    "__index__": _index,
     "__round__": lambda x, ndigits=None: ops.round(x, ndigits or 0),
     "__hash__": object.__hash__,  # == is elementwise, so a tensor is found by identity
     "__getitem__": lambda x, index: ops.getitem(x, index),
     "__iter__": lambda x: iter(ops.unstack(x)),
-    **{name: _method(getattr(ops, name)) for name in _METHODS if hasattr(ops, name)},
+    **{name: _method(getattr(ops, name)) for name in _METHODS},
     "reshape": lambda x, *shape: ops.reshape(x, _numbers(shape)),
     "transpose": _transposed,
     "flatten": lambda x: ops.ravel(x),
@@ -215,5 +305,5 @@ TABLE: dict[str, Any] = {
     "__dlpack_device__": lambda x: x.data.__dlpack_device__(),
 }
 
-for _name, _method in TABLE.items():
-    setattr(Tensor, _name, _method)
+for _name, _function in TABLE.items():
+    setattr(Tensor, _name, _function)

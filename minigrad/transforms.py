@@ -17,9 +17,9 @@ import numpy as np
 
 from . import tree
 from .arguments import FLOATS
-from .backward import gradients, identity
+from .backward import gradients
 from .errors import DtypeError, GradientError, ShapeError, UsageError
-from .expand import made_after, node_of, origin
+from .expand import identity, made_after, node_of, origin
 from .graph import Leaf, Op, Tensor, is_grad_enabled, set_grad_enabled
 from .ops import reshape, stack
 

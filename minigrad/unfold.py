@@ -12,6 +12,7 @@ from .arguments import numbers
 from .cells import Cell, GatedCell, State, lstm_step
 from .debug import observer, tell, tells, timed
 from .errors import DtypeError, ShapeError, UsageError
+from .expand import identity
 from .graph import Op, Tensor, no_grad
 from .kernels import check_lengths
 from .ops import concatenate, flip_rows, stack, swapaxes, unstack, where
@@ -60,7 +61,12 @@ def run(step: Callable, xs, state: State, lengths: np.ndarray | None = None) -> 
             new = _map(lambda n, o, active=active: _select(active, n, o), new, state)
         ys.append(y)
         state = new
-    return Output(stack(ys), state)
+    return Output(stack(ys), _map(_apart, state))
+
+
+def _apart(s):
+    """A last state as a place of its own, as a fused op has it, apart from the last output."""
+    return identity(s) if isinstance(s, Tensor) else s
 
 
 def _no_pair(made, what: str) -> UsageError:

@@ -1,3 +1,4 @@
+import re
 import threading
 from contextlib import nullcontext
 
@@ -488,3 +489,81 @@ def test_the_quick_visit_gives_the_bits_of_the_plain_one(targets):
     for q, p in zip(quick, plain, strict=True):
         assert (q.shape, q.dtype) == (p.shape, p.dtype)
         assert (q == p).all()
+
+
+# --- hooks, and what stands in a node's place ----------------------------------------------------
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_hook_on_a_checkpoint_is_called_in_every_kind_of_pass(create_graph):
+    x = leaf([1.0, 2.0])
+    y = mg.checkpoint(lambda x: x**3)(x)
+    y.register_hook(lambda g: 2 * g)
+    y.sum().backward(create_graph=create_graph)
+    assert x.grad.data.tolist() == [6.0, 24.0]
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["outputs", "h", "c"])
+def test_a_hook_on_a_recurrence_sees_the_same_on_every_path(fused, create_graph, place):
+    cell = mg.nn.LSTMCell(2, 3, rng=0)
+    xs = leaf(np.random.default_rng(0).normal(size=(4, 2, 2)))
+    seen = []
+
+    def run(fused, create_graph):
+        seen.clear()
+        ys, (h, c) = mg.unfold(cell, xs, fused=fused)
+        (ys, h, c)[place].register_hook(lambda g: seen.append(g.data.copy()) or 2 * g)
+        loss = (ys * ys).sum() + (h * h).sum() + (h * c).sum()
+        (g,) = gradients([loss], [xs], create_graph=create_graph)
+        return np.asarray(g.data if isinstance(g, Tensor) else g), seen[0], len(seen)
+
+    g, saw, times = run(fused, create_graph)
+    plain, saw_first, _ = run(False, False)
+    assert times == 1
+    assert (saw == saw_first).all()
+    assert np.array_equal(g, plain)
+
+
+def test_a_hook_registered_after_an_expansion_is_called():
+    x = leaf([1.0, 2.0])
+    y = mg.checkpoint(lambda x: x**3)(x)
+    gradients([y.sum()], [x], create_graph=True)  # y's node is expanded from here on
+    remove = y.register_hook(lambda g: 2 * g)
+    assert gradients([y.sum()], [x])[0].tolist() == [6.0, 24.0]
+    remove()
+    assert gradients([y.sum()], [x])[0].tolist() == [3.0, 12.0]
+
+
+# --- what a rule may return ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_rule_may_return_none_for_no_contribution(create_graph):
+    op = mg.Op("none", lambda x: x + 0, vjps=[lambda g, out, x: None])
+    x = leaf([1.0])
+    (g,) = gradients([(op(x) + x).sum()], [x], create_graph=create_graph)
+    assert np.asarray(g.data if create_graph else g).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("returned", "got"), [(2.0, "float"), ("g", "str"), (np.ones(3), r"shape \(3,\)")], ids=repr
+)
+def test_a_rule_that_returns_something_else_is_named(returned, got):
+    op = mg.Op("odd", lambda x: x + 0, vjps=[lambda g, out, x: returned])
+    for extra in (0, 1):
+        with pytest.raises(mg.GradientError) as caught:
+            gradients([op(leaf([1.0, 2.0]) * (1 + extra)).sum()], [])
+            op(leaf([1.0, 2.0])).sum().backward()
+        lines = str(caught.value).splitlines()
+        assert lines[0] == "backward: the rule of odd for argument 0"
+        assert re.search(got + "$", lines[1])
+
+
+def test_a_gradient_of_no_axes_is_an_array():
+    p = mg.nn.Parameter(np.array(3.0))
+    (p * p).backward()
+    assert type(p.grad.data) is np.ndarray
+    mg.nn.utils.clip_grad_norm_([p], 1.0)
+    assert p.grad.data == 1.0

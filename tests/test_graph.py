@@ -10,6 +10,11 @@ import minigrad as mg
 from minigrad.backward import gradients
 from minigrad.graph import Leaf, Tensor, register, registry
 
+
+def leaf(value):
+    return mg.tensor(value, requires_grad=True)
+
+
 # --- tensors -------------------------------------------------------------------------------------
 
 
@@ -431,3 +436,36 @@ def test_an_argument_that_only_chooses_may_have_any_dtype():
     assert (y.dtype, x.grad.dtype, x.grad.data.tolist()) == (np.float32, np.float32, [1.0, 0.0])
     with pytest.raises(mg.DtypeError, match="greater: argument 1"):
         mg.greater(x, np.ones(2))
+
+
+# --- arguments that an op has no room for --------------------------------------------------------
+
+
+def test_more_arguments_than_rules_are_refused_and_nothing_is_written():
+    x, y, z = leaf([1.0]), leaf([2.0]), leaf([3.0])
+    for call in (lambda: mg.multiply(x, y, z), lambda: mg.sin(x, y), lambda: mg.add(1.0, x, z)):
+        with pytest.raises(mg.UsageError, match=r": its arguments\n.*expected \d, got \d\n"):
+            call()
+    assert (x.data, y.data, z.data) == ([1.0], [2.0], [3.0])
+
+
+def test_arrays_go_by_position():
+    x, y = leaf([1.0]), leaf([2.0])
+    with pytest.raises(mg.UsageError, match=r"^arctan2: y=\n"):
+        mg.arctan2(y=x, x=y)
+    with pytest.raises(mg.UsageError, match=r"^affine: weight=\n"):
+        mg.affine(x, weight=y, start=y)
+
+
+def test_a_number_too_large_for_a_float_is_reported():
+    with pytest.raises(mg.MinigradError, match="multiply: "):
+        leaf([1.0]) * 10**400
+
+
+def test_no_grad_as_a_decorator():
+    @mg.no_grad()
+    def square(x):
+        return x * x
+
+    assert not square(leaf([1.0])).requires_grad
+    assert (leaf([1.0]) * 2).requires_grad

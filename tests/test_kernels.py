@@ -501,6 +501,26 @@ def test_a_product_whose_working_memory_fills_the_stack_is_cut(isa, dtype, m, k,
 
 
 @native
+def test_small_products_run_on_a_small_stack():
+    """Of 64 KiB, in a thread; musl gives 128 by default."""
+    found = []
+
+    def work():
+        for dtype in FLOATS:
+            a, b = np.ones((70, 90), dtype), np.ones((90, 64), dtype)
+            found.append(kernels.matmul(a, b).sum() + kernels.affine(a, b.T, b[0]).sum())
+
+    before = threading.stack_size(64 * 1024)
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    assert found == [70 * 64 * 90 + 70 * 64 * 91] * 2
+
+
+@native
 def test_a_small_product_leaves_no_warning_of_numpy():
     huge = np.full((2, 2), 1e38, np.float32)
     assert np.isinf(kernels.matmul(huge, huge)).all()  # warnings are errors here

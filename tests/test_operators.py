@@ -1,5 +1,6 @@
 """Operators and methods of tensors, and what NumPy's own functions do with them."""
 
+import copy
 import operator
 import re
 
@@ -69,7 +70,7 @@ def test_augmented_assignment_makes_a_new_tensor():
     y += 1
     assert x.data.tolist() == [1.0]
     assert y.data.tolist() == [2.0]
-    with pytest.raises(TypeError):
+    with pytest.raises(mg.UsageError, match=r"never written into\n.*\n.*mg\.where"):
         x[0] = 3.0
 
 
@@ -178,6 +179,8 @@ CALLS = {
     **{f: lambda f, x: f(x, axis=1, keepdims=True) for f in (np.argmax, np.argmin, np.ptp)},
     **{f: lambda f, x: f(x, axis=(0, 1), ddof=1) for f in (np.var, np.std)},
     **{f: lambda f, x: f(x, axis=1) for f in (np.cumsum, np.cumprod, np.count_nonzero)},
+    **{f: lambda f, x: f(X > 1, x > 2) for f in (np.bitwise_and, np.bitwise_or, np.bitwise_xor)},
+    np.invert: lambda f, x: f(x > 1),
     np.linalg.norm: lambda f, x: f(x, 2, axis=1),
     **{f: lambda f, x: f(x, axis=1) for f in (np.sort, np.argsort, np.flip)},
     **{f: lambda f, x: f(x) for f in (np.shape, np.ndim, np.size, np.transpose, np.squeeze)},
@@ -302,3 +305,48 @@ def test_equality_is_elementwise_and_a_tensor_is_found_by_identity():
     assert (np.array([1.0, 3.0]) != x).data.tolist() == [False, True]
     assert not (x == same).requires_grad
     assert {x: "x"}.get(x) == "x" and len({x, same}) == 2
+
+
+def test_arguments_in_numpys_order_and_its_defaults():
+    x = leaf(X)
+    for got, expected in [
+        (np.sum(x, 0, None, None, True), np.sum(X, 0, None, None, True)),
+        (np.max(x, 0, None, True), np.max(X, 0, None, True)),
+        (np.var(x, 0, None, None, 1), np.var(X, 0, None, None, 1)),
+        (np.concatenate([x, Y], 0, None), np.concatenate([X, Y], 0, None)),
+        (np.cumsum(x, 1, None), np.cumsum(X, 1, None)),
+    ]:
+        assert np.array_equal(got.data, expected)
+    with pytest.raises(mg.UsageError, match=r"numpy\.cumsum: of a tensor, with dtype="):
+        np.cumsum(x, 0, np.float32)
+
+
+def test_logic_is_for_booleans():
+    yes, no = mg.tensor([True, True]), np.array([True, False])
+    assert (yes & no).data.tolist() == (no & yes).data.tolist() == [True, False]
+    assert (True & yes).data.tolist() == [True, True]
+    assert (~yes | no).data.tolist() == [True, False]
+    assert (no ^ yes).data.tolist() == [False, True]
+    for call in (lambda: ~mg.tensor([1, 2]), lambda: mg.tensor([6]) & mg.tensor([3])):
+        with pytest.raises(mg.DtypeError, match=r"^operator .: of what is not boolean"):
+            call()
+
+
+def test_a_tensor_of_one_integer_counts():
+    assert list(range(mg.tensor(3))) == [0, 1, 2]
+    assert ["a", "b"][mg.tensor([1])] == "b"
+    for wrong in (mg.tensor(1.0), mg.tensor([1, 2])):
+        with pytest.raises(TypeError):
+            range(wrong)
+
+
+def test_a_deep_copy_is_apart_and_a_graph_has_none():
+    layer = mg.nn.Linear(2, 1, rng=0)
+    twin = copy.deepcopy(layer)
+    assert type(twin.weight) is mg.nn.Parameter and twin.weight.requires_grad
+    twin.weight.data += 1
+    assert not np.array_equal(twin.weight.data, layer.weight.data)
+    (twin.weight * 2).sum().backward()
+    assert layer.weight.grad is None
+    with pytest.raises(mg.GradientError, match=r"^deepcopy: of a computed tensor"):
+        copy.deepcopy(leaf([1.0]) * 2)

@@ -1069,3 +1069,43 @@ def test_a_checkpoint_lets_go_of_what_it_computed_and_makes_no_cycle():
         assert node() is None
     finally:
         gc.enable()
+
+
+# --- checkpoints around, and within, everything else ---------------------------------------------
+
+WRAPPED = {
+    "gradient": lambda e: mg.grad(e),
+    "of a checkpoint": lambda e: mg.grad(mg.checkpoint(e)),
+    "of two": lambda e: mg.grad(mg.checkpoint(mg.checkpoint(e))),
+    "within one": lambda e: mg.checkpoint(mg.grad(e)),
+    "both": lambda e: mg.checkpoint(mg.grad(mg.checkpoint(e))),
+    "forward": lambda e: lambda x: mg.jvp(e, (x,), (np.ones(x.shape),))[1] * x,
+    "forward within one": lambda e: mg.checkpoint(
+        lambda x: mg.jvp(e, (x,), (np.ones(x.shape),))[1] * x
+    ),
+    "hessian vector": lambda e: lambda x: mg.hvp(e, (x,), (np.ones(x.shape),))[0],
+    "hessian vector within one": lambda e: mg.checkpoint(
+        lambda x: mg.hvp(e, (x,), (np.ones(x.shape),))[0]
+    ),
+}
+
+
+@pytest.mark.native  # the twins promise no bits
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("lengths", [None, [3, 1]], ids=["even", "ragged"])
+@pytest.mark.parametrize("name", WRAPPED)
+def test_a_second_derivative_through_checkpoints_is_the_same(name, lengths, fused):
+    cell = mg.nn.LSTMCell(2, 3, rng=0)
+    xs = np.random.default_rng(0).normal(size=(3, 2, 2))
+
+    def energy(fused):
+        return lambda x: (mg.unfold(cell, x, lengths=lengths, fused=fused)[0] ** 2).sum()
+
+    def second(wrap, fused):
+        return mg.grad(lambda x: (wrap(energy(fused))(x) ** 2).sum())(xs)
+
+    plain = name.removesuffix(" within one")
+    plain = "gradient" if plain in ("of a checkpoint", "of two", "within one", "both") else plain
+    expected = second(WRAPPED[plain], False)
+    assert np.array_equal(second(WRAPPED[name], fused), expected)
+    assert np.any(expected)
