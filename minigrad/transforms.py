@@ -20,7 +20,7 @@ from .arguments import FLOATS
 from .backward import gradients
 from .errors import DtypeError, GradientError, ShapeError, UsageError
 from .expand import identity, made_after, node_of, origin
-from .graph import Leaf, Op, Tensor, is_grad_enabled, set_grad_enabled
+from .graph import Leaf, Node, Op, Tensor, is_grad_enabled, set_grad_enabled
 from .ops import reshape, stack
 
 # --- a function at a point -----------------------------------------------------------------------
@@ -106,6 +106,7 @@ class _Trace:
         self.record = self.lift and is_grad_enabled()
         self.forms: list[tree.Form] = []
         self.points: list[list[Tensor | None]] = []
+        self.shared: list[tuple[Leaf, Node]] = []  # leaves, and the points that share their arrays
         values = list(args)
         with set_grad_enabled(True):
             for i in positions:
@@ -118,6 +119,10 @@ class _Trace:
                 values[i] = form.build(stand_ins, copies=True)
                 self.forms.append(form)
                 self.points.append(points)
+                for leaf, point in zip(leaves, points, strict=True):
+                    node = leaf.node if isinstance(leaf, Tensor) else None
+                    if isinstance(node, Leaf) and point is not None and point.node is not None:
+                        self.shared.append((node, point.node))
             _depth.traces += 1
             try:
                 result = function(*values, **kwargs)
@@ -159,6 +164,13 @@ class _Trace:
 
     def pull(self, outputs: list[Tensor], cotangents: list) -> list:
         """The cotangent of every point, zeros where the outputs do not depend on it."""
+        for original, point in self.shared:
+            if original.written > point.rank:
+                raise GradientError(
+                    f"{self.name}: the arrays of its arguments",
+                    "expected those of the call, got some that were written to since",
+                    "pull before the step of the optimiser, or call it again",
+                )
         lift = self.lift or any(isinstance(c, Tensor) for c in cotangents)
         record = is_grad_enabled() and (self.record or any(_needs_grad(c) for c in cotangents))
         points = self.all_points()
@@ -239,7 +251,8 @@ def value_and_grad(
     place of what is no array of floats. Where the result does not depend on it, it is zeros. A
     module is passed on as a copy in which fresh points stand for its parameters; its gradient is a
     dict from their names to arrays, without parameters that have `requires_grad=False`. What the
-    function assigns to attributes of the copy is lost: return it as `anything`.
+    function assigns to attributes of the copy is lost: return it as `anything`. A closure on a
+    module that refers to the module itself sees the original, and gets no gradient.
 
     Raises `GradientError` for a result that is no tensor or has several elements, `DtypeError`
     for an argument without floats, `UsageError` for `argnums` out of range.

@@ -1109,3 +1109,19 @@ def test_a_second_derivative_through_checkpoints_is_the_same(name, lengths, fuse
     expected = second(WRAPPED[plain], False)
     assert np.array_equal(second(WRAPPED[name], fused), expected)
     assert np.any(expected)
+
+
+def test_a_pull_after_a_step_of_an_optimiser_is_found_out():
+    p = mg.nn.Parameter(np.array([1.0, 2.0]))
+    model = mg.nn.Linear(2, 1, rng=0)
+    _, pull = mg.vjp(lambda p: (p * p).sum(), p)
+    _, pull_model = mg.vjp(lambda m: (m(np.ones(2)) ** 2).sum(), model)
+    assert pull(np.array(1.0))[0].data.tolist() == [2.0, 4.0]
+    optimizer = mg.optim.SGD([p, *model.parameters()], lr=0.1)
+    ((p * p).sum() + (model(np.ones(2)) ** 2).sum()).backward()
+    optimizer.step()
+    for late in (pull, pull_model):
+        with pytest.raises(mg.GradientError, match="written to since"):
+            late(np.array(1.0))
+    _, again = mg.vjp(lambda p: (p * p).sum(), p)
+    assert again(np.array(1.0))[0].data.tolist() == (2 * p.data).tolist()
