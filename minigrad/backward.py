@@ -65,6 +65,8 @@ def total(arrived: Any) -> Any:
     """The sum of what has arrived: arrays in order, then each kind of deferred ones."""
     if type(arrived) is not list:
         return arrived.total([arrived]) if isinstance(arrived, Deferred) else arrived
+    if len(arrived) == 2 and type(arrived[0]) is type(arrived[1]) is _ndarray:  # most often
+        return arrived[0] + arrived[1]
     plain: list[Any] = []
     deferred: dict[type[Deferred], list] = {}
     for c in arrived:
@@ -268,10 +270,11 @@ class _Pass:
             for c in contribution:
                 self.send(node, i, c)
         elif contribution is not None:
-            value, source = node.values[i], node.sources[i]
             if not isinstance(contribution, Deferred):
-                contribution = of_shape(contribution, value, node, i)
-            place: Any = origin(source) if self.expanded else source
+                contribution = of_shape(contribution, node.values[i], node, i)
+            place: Any = node.sources[i]
+            if self.expanded:
+                place = origin(place)
             _arrive(contribution, place, self.pending)
 
     def enter(self, node: Node, arrived: list) -> None:
@@ -297,14 +300,15 @@ class _Pass:
         each part of `visit` would cost as much as a rule; the others are visited there.
         """
         order, pending, wanted, retain = self.order, self.pending, self.wanted, self.retain
-        targets = self.targets
+        targets, hooked = self.targets, self.hooked
         while order:
             node = order.pop()
             op = node.op
-            if op is None or not op.short or self.hooked or (targets and node in targets):
+            if op is None or not op.short or hooked or (targets and node in targets):
                 self.visit(node)
                 if self.expanded:
                     return
+                hooked = self.hooked
                 continue
             if wanted is not None:
                 wanted.discard(node)
@@ -319,24 +323,30 @@ class _Pass:
                 (x, y), (source, other) = values, sources
                 if source is not None and (wanted is None or node_of(source) in wanted):
                     c = rules[0](g, out, x, y)
-                    if type(c) is _ndarray and c.shape == x.shape and source not in pending:
-                        pending[source] = c
-                    else:
+                    if type(c) is not _ndarray or c.shape != x.shape:
                         self.send(node, 0, c)
+                    elif source in pending:
+                        _arrive(c, source, pending)
+                    else:
+                        pending[source] = c
                 if other is not None and (wanted is None or node_of(other) in wanted):
                     c = rules[1](g, out, x, y)
-                    if type(c) is _ndarray and c.shape == y.shape and other not in pending:
-                        pending[other] = c
-                    else:
+                    if type(c) is not _ndarray or c.shape != y.shape:
                         self.send(node, 1, c)
+                    elif other in pending:
+                        _arrive(c, other, pending)
+                    else:
+                        pending[other] = c
             else:
                 for i, (rule, source, x) in enumerate(zip(rules, sources, values)):  # noqa: B905
                     if source is not None and (wanted is None or node_of(source) in wanted):
                         c = rule(g, out, *values, **node.params)
-                        if type(c) is _ndarray and c.shape == x.shape and source not in pending:
-                            pending[source] = c
-                        else:
+                        if type(c) is not _ndarray or c.shape != x.shape:
                             self.send(node, i, c)
+                        elif source in pending:
+                            _arrive(c, source, pending)
+                        else:
+                            pending[source] = c
             if not retain:
                 node.sources = None
                 node.values = node.out = ()

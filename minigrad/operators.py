@@ -38,6 +38,11 @@ def _power(x, y):
     return ops.power(x, y.item() if isinstance(y, np.ndarray) and y.ndim == 0 else y)
 
 
+def _clip(x, a_min=None, a_max=None, *, min=None, max=None):
+    """NumPy's clip, which has two names for each bound."""
+    return ops.clip(x, min if a_min is None else a_min, max if a_max is None else a_max)
+
+
 _BINARY: dict[str, Callable] = {
     "add": ops.add, "sub": ops.subtract, "mul": ops.multiply, "truediv": ops.divide,
     "floordiv": ops.floor_divide, "mod": ops.remainder, "pow": _power, "matmul": ops.matmul,
@@ -133,6 +138,7 @@ _NUMPY: dict[Any, Callable] = {
     getattr(np, name): getattr(ops, name) for name in ops.__all__ if hasattr(np, name)
 } | {
     np.power: _power,
+    np.clip: _clip,
     np.bitwise_and: _LOGIC["and"],
     np.bitwise_or: _LOGIC["or"],
     np.bitwise_xor: _LOGIC["xor"],

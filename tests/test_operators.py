@@ -315,6 +315,7 @@ def test_arguments_in_numpys_order_and_its_defaults():
         (np.var(x, 0, None, None, 1), np.var(X, 0, None, None, 1)),
         (np.concatenate([x, Y], 0, None), np.concatenate([X, Y], 0, None)),
         (np.cumsum(x, 1, None), np.cumsum(X, 1, None)),
+        (np.clip(x, min=0.5, max=2.0), np.clip(X, 0.5, 2.0)),
     ]:
         assert np.array_equal(got.data, expected)
     with pytest.raises(mg.UsageError, match=r"numpy\.cumsum: of a tensor, with dtype="):
