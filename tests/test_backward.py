@@ -1,6 +1,5 @@
 import re
 import threading
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 import minigrad as mg
 from minigrad import kernels
 from minigrad.backward import Deferred, gradients
+from minigrad.debug import Observer
 from minigrad.graph import Tensor, observers, registry
 from minigrad.ops.linear import Product
 
@@ -440,31 +440,28 @@ def test_the_graph_of_an_expanded_node_can_be_used_up():
 # --- the quick visit and the plain one ------------------------------------------------------------
 
 
-class Watcher:
+class Watcher(Observer):
     """An observer that only counts. Where one looks on, every node takes the plain way."""
 
     def __init__(self):
+        super().__init__(nonfinite=False, lock=False)
         self.visits = 0
-
-    def called(self, op, values, params, outs, node):
-        pass
 
     def visiting(self, node):
         self.visits += 1
-        return nullcontext()
-
-    def sent(self, node, g, i, contribution):
-        pass
-
-    def used_up(self, node):
-        pass
+        return super().visiting(node)
 
 
+@pytest.mark.native  # an observer unfolds what is fused: the same bits in C alone
+@pytest.mark.parametrize("hooked", [False, True], ids=["", "hooked"])
 @pytest.mark.parametrize("targets", [False, True], ids=["leaves", "targets"])
-def test_the_quick_visit_gives_the_bits_of_the_plain_one(targets):
-    """Broadcasting, one tensor in two places, three arguments, numbers, constants, dead ends."""
+def test_the_quick_visit_gives_the_bits_of_the_plain_one(targets, hooked):
+    """Broadcasting, one tensor in two places, three arguments, numbers, constants, dead ends,
+    several outputs, parameters of ops, a checkpoint, a fused op, hooks.
+    """
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=s) for s in ((4, 3), (3,), (1, 3), (), (3, 3), (4, 3))]
+    cell = mg.nn.LSTMCell(5, 2, rng=0)
 
     def run():
         x, row, wide, number, W, constant = map(leaf, arrays)
@@ -473,6 +470,12 @@ def test_the_quick_visit_gives_the_bits_of_the_plain_one(targets):
         h = mg.tanh(h * h) - 2.0 * row + mg.where(x > 0, x, wide)
         h = (h / (1.0 + x * x)) @ W + constant * x
         _ = mg.exp(h)  # a dead end
+        first, _, last = mg.split(h, 3, axis=1)
+        h = mg.concatenate([last, h * first, mg.sum(h, axis=1, keepdims=True)], axis=1)
+        h = h + mg.checkpoint(lambda h: mg.sigmoid(h) * row[0])(h)
+        if hooked:
+            h.register_hook(lambda g: 2 * g)
+        h = mg.unfold(cell, h.reshape(2, 2, 5))[0]
         inputs = [x, row, wide, number, W]
         if targets:
             return gradients([h.sum()], inputs)
