@@ -354,10 +354,13 @@ class _Pass:
 
 def _whole(arrived: list, outs: tuple, lift: bool) -> tuple:
     """The cotangents of outputs, added up; one that is missing is zero."""
-    zeros = [np.zeros(o.shape, o.dtype) if c is None else None for c, o in zip(arrived, outs)]  # noqa: B905
-    return tuple(
-        [total(c) if z is None else Tensor(z) if lift else z for c, z in zip(arrived, zeros)]  # noqa: B905
-    )
+    pairs = zip(arrived, outs, strict=True)
+    return tuple([_zeros(o, lift) if c is None else total(c) for c, o in pairs])
+
+
+def _zeros(like: np.ndarray, lift: bool):
+    z = np.zeros(like.shape, like.dtype)
+    return Tensor(z) if lift else z
 
 
 # --- what is made of it --------------------------------------------------------------------------
