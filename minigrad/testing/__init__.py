@@ -1,0 +1,1 @@
+"""Gradients checked by property: for ops, for functions, for recurrent cells."""

@@ -1,0 +1,189 @@
+"""A law tried on many examples: drawn and shrunk by Hypothesis, or sampled where it is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .laws import Broken, Finding, Inconclusive, Law, NotApplicable, Trial
+from .strategies import Structure
+
+EXAMPLES = 100
+POWERLESS = 0.1  # more inconclusive examples than this share, and a run proves nothing
+
+
+@dataclass
+class Result:
+    """What came of a law.
+
+    verdict: "pass", "fail", "inconclusive", or "skip" with its reason. examples: how many were
+    tried, of which `inconclusive` and `not_applicable` were. resolution: the smallest relative
+    error that every conclusive example would have shown (the median of theirs). margin: the largest
+    difference seen, in units of its tolerance. Of a failure: the minimal example and the finding.
+    """
+
+    law: Law
+    verdict: str
+    reason: str = ""
+    examples: int = 0
+    inconclusive: int = 0
+    not_applicable: int = 0
+    resolution: float = 0.0
+    margin: float = 0.0
+    evaluations: int = 0
+    method: str = ""
+    example: Any = None
+    finding: Finding | None = None
+
+
+class _Tally:
+    """Counts over the examples of one run."""
+
+    def __init__(self, law: Law, info):
+        self.law, self.info = law, info
+        self.examples = self.inconclusive = self.not_applicable = self.evaluations = 0
+        self.resolutions: list[float] = []
+        self.margin, self.method, self.reason = 0.0, "", ""
+
+    def trial(self, example) -> Trial:
+        """One trial, counted; raises `Broken` if the law does not hold."""
+        trial = Trial(self.law.id)
+        self.examples += 1
+        try:
+            attempt(self.law, self.info, example, trial)
+        except Inconclusive as why:
+            self.inconclusive += 1
+            self.reason = str(why)
+        except NotApplicable as why:
+            self.not_applicable += 1
+            self.reason = str(why)
+        finally:
+            self.evaluations += trial.evaluations
+            self.margin = max(self.margin, trial.margin)
+            self.method = self.method or trial.method
+            if 0 < trial.resolution < math.inf:
+                self.resolutions.append(trial.resolution)
+        return trial
+
+    def result(self, example=None, finding: Finding | None = None) -> Result:
+        verdict, reason = "pass", ""
+        if finding is not None:
+            verdict = "fail"
+        elif self.examples and self.not_applicable == self.examples:
+            verdict, reason = "skip", self.reason
+        elif self.inconclusive > POWERLESS * max(1, self.examples - self.not_applicable):
+            verdict, reason = "inconclusive", self.reason
+        middle = sorted(self.resolutions)[len(self.resolutions) // 2] if self.resolutions else 0.0
+        return Result(
+            self.law, verdict, reason, self.examples, self.inconclusive, self.not_applicable,
+            middle, self.margin, self.evaluations, self.method, example, finding,
+        )  # fmt: skip
+
+
+def attempt(law: Law, info, example, trial: Trial | None = None) -> Trial:
+    """One trial of a law on one example; an error of the code under test breaks the law, too."""
+    trial = trial or Trial(law.id)
+    try:
+        law.check(trial, info, example)
+    except (Broken, Inconclusive, NotApplicable):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise Broken(
+            Finding(
+                f"{info.name}, called by the law", "an answer",
+                f"{type(error).__name__}: {text}"[:400], facts={"error": error},
+            )
+        ) from error  # fmt: skip
+    return trial
+
+
+def finding_of(law: Law, info, example) -> Finding | None:
+    """What breaks the law on this example; None if it holds, or says nothing about it."""
+    try:
+        attempt(law, info, example)
+    except Broken as broken:
+        return broken.finding
+    except (Inconclusive, NotApplicable):
+        pass
+    return None
+
+
+def run(
+    law: Law,
+    info,
+    structure: Structure,
+    examples: int = EXAMPLES,
+    seed: int | None = None,
+    simplify: Callable | None = None,
+) -> Result:
+    """A law tried on `examples` examples, at most.
+
+    seed: None takes Hypothesis's own choice (that of its profile); a number is repeatable, with or
+    without Hypothesis. simplify(law, info, example): a simpler example that breaks the law too.
+    """
+    tally = _Tally(law, info)
+    try:
+        import hypothesis
+    except ImportError:
+        found = _sampled(tally, structure, examples, seed or 0)
+    else:
+        found = _drawn(hypothesis, tally, structure, examples, seed)
+    if found is None:
+        return tally.result()
+    example, finding = found
+    if simplify is not None:
+        example = simplify(law, info, example)
+        finding = finding_of(law, info, example) or finding
+    return tally.result(example, finding)
+
+
+def _sampled(tally, structure, examples, seed):
+    for i in range(examples):
+        example = structure.sample(seed, i)
+        try:
+            tally.trial(example)
+        except Broken as broken:
+            return example, broken.finding
+    return None
+
+
+def _drawn(hypothesis, tally, structure, examples, seed):
+    last: list = []
+
+    def body(example):
+        try:
+            trial = tally.trial(example)
+        except Broken as broken:
+            last[:] = [example, broken.finding]
+            raise _Failed from None
+        if 0 < trial.margin < math.inf:
+            hypothesis.target(math.log10(trial.margin))
+
+    phases = hypothesis.Phase
+    chosen = dict(
+        max_examples=examples, deadline=None, database=None, report_multiple_bugs=False,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=(phases.generate, phases.target, phases.shrink),
+        verbosity=hypothesis.Verbosity.quiet,
+    )  # fmt: skip
+    if seed is not None:
+        chosen["derandomize"] = False
+    test = hypothesis.settings(**chosen)(hypothesis.given(structure.strategy())(body))
+    if seed is not None:
+        test = hypothesis.seed(seed)(test)
+    try:
+        test()
+    except _Failed:
+        return last
+    except (
+        hypothesis.errors.Flaky
+    ):  # fails on one call and not on the next: the last failure counts
+        return last or None
+    return None
+
+
+class _Failed(Exception):
+    """Raised where Hypothesis is to know that an example fails: always the same, from one place."""
