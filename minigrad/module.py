@@ -182,7 +182,7 @@ def _learning(module: Module) -> dict[str, Parameter]:
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
-def _with(module: Module, tensors: dict[str, Tensor]) -> Module:
+def with_tensors(module: Module, tensors: dict[str, Tensor]) -> Module:
     """A copy of a module and its parts in which `tensors` stand for the parameters that learn.
 
     Everything else is shared with the original.
@@ -212,4 +212,4 @@ def _copied(x, done: dict[int, Any]) -> Any:
     return x
 
 
-tree.register(Module, _learning, _with)
+tree.register(Module, _learning, with_tensors)
