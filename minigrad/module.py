@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from .errors import DtypeError, StateDictError, UsageError
 from .graph import Tensor, note_write
 
 Seed = int | np.random.Generator | None
+M = TypeVar("M", bound="Module")
 
 
 def generator(rng: Seed) -> np.random.Generator:
@@ -182,7 +183,7 @@ def _learning(module: Module) -> dict[str, Parameter]:
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
-def with_tensors(module: Module, tensors: dict[str, Tensor]) -> Module:
+def with_tensors(module: M, tensors: dict[str, Tensor]) -> M:
     """A copy of a module and its parts in which `tensors` stand for the parameters that learn.
 
     Everything else is shared with the original.

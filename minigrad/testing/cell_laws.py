@@ -63,7 +63,8 @@ def check_cell(
                 "expected shapes(I, H) for a pair, got None",
                 "return the shapes of the state's parts, and those of the weights by name",
             )
-        recurrence = of_pair(*cell, shapes=shapes, name=name)
+        forward, vjp = cell
+        recurrence = of_pair(forward, vjp, shapes, name)
     else:
         recurrence = of_cell(cell, name, **options)
     info = CellInfo(recurrence, reference=reference)
