@@ -68,7 +68,7 @@ def from_torch(function: Callable, name: str | None = None) -> Pair:
 def from_jax(function: Callable, name: str | None = None) -> Pair:
     """A function of JAX arrays: one with a `custom_vjp`, or any other that `jax.vjp` takes.
 
-    Needs JAX 0.8. It runs with 64 bits switched on for as long as it runs; dtypes are those of the example.
+    Needs JAX 0.8. Runs with 64 bits switched on; dtypes are those of the example.
     Results may be an array or a tuple of them. Raises `UsageError` for what cannot be called.
 
         from minigrad.testing import check_op, from_jax, strategies as mgst
