@@ -296,15 +296,16 @@ def norms(c, s):
     return {"axis": c.one_of([None, an_axis(c, s)]), "keepdims": c.flip()}
 
 
+TESTS = (mg.logical_not, mg.isnan, mg.isinf, mg.isfinite, mg.sign, mg.floor, mg.ceil, mg.trunc)
+COMPARISONS = (
+    *(mg.greater, mg.greater_equal, mg.less, mg.less_equal, mg.equal, mg.not_equal),
+    *(mg.logical_and, mg.logical_or, mg.logical_xor, mg.floor_divide),
+)
 CONSTANT = {
-    name: ufunc(getattr(mg, name), n, reference=getattr(np, name))
-    for n, names in {
-        1: "logical_not isnan isinf isfinite sign floor ceil trunc".split(),
-        2: "greater greater_equal less less_equal equal not_equal logical_and logical_or "
-           "logical_xor floor_divide".split(),
-    }.items()
-    for name in names
-}  # fmt: skip
+    op.name: ufunc(op, n, reference=getattr(np, op.name))
+    for n, ops in ((1, TESTS), (2, COMPARISONS))
+    for op in ops
+}
 
 OPS: dict[str, dict] = {
     "add": ufunc(mg.add, 2, reference=np.add),
