@@ -22,6 +22,7 @@ usage: ./build.sh VERB [ARGUMENT ...]
   sanitize  run the C tests under the address and undefined-behaviour sanitizers; arguments: make
   lint      check style, format and types
   format    sort the imports and format the Python files
+  mutants   run the gradient checker on the seeded bugs; arguments: python -m mutants
   bench     run the benchmarks; arguments: python -m benchmarks
   size      count the lines of code, room by room
   check     everything that CI does: lint, test, test-c, sanitize and a short demo
@@ -170,6 +171,10 @@ case $verb in
     bench)
         setup dev
         exec "$python" -m benchmarks "$@"
+        ;;
+    mutants)
+        setup testing
+        PYTHONPATH=tests exec "$python" -m mutants "$@"
         ;;
     size)
         check_python

@@ -1,4 +1,4 @@
-"""The command line: `python -m minigrad train charlm`, `sample`, `config`."""
+"""The command line: `python -m minigrad train charlm`, `sample`, `check`, `config`."""
 
 from __future__ import annotations
 
@@ -73,6 +73,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     sample.add_argument("--seed", type=int, default=0, help="another one, another text")
     _threads(sample)
+
+    check = verbs.add_parser(
+        "check",
+        help="check the gradients of a cell or an op",
+        description="Try the laws of gradients and recurrences on a cell class, a function, or a "
+        "pair (forward, vjp). Exits with 1 if one does not hold.",
+    )
+    check.add_argument("target", help="module:name, or file.py:name")
+    check.add_argument("--laws", help="only these, with commas between: C7,P7")
+    check.add_argument("--skip", action="append", default=[], metavar="LAW=REASON")
+    check.add_argument("--examples", type=int, help="for each law (default: 100)")
+    check.add_argument("--seed", type=int, help="another one, other examples")
+    check.add_argument("--html", type=Path, help="write what was found to this page, too")
+    _threads(check)
 
     verbs.add_parser("config", help="print what runs: backend, instruction set, threads")
     return parser
@@ -190,6 +204,20 @@ def _sample(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check(args: argparse.Namespace) -> int:
+    from .testing import command  # not needed by anybody else
+
+    laws = None if args.laws is None else [id.strip() for id in args.laws.split(",")]
+    return command.check(
+        args.target,
+        laws=laws,
+        skip=args.skip,
+        examples=args.examples,
+        seed=args.seed,
+        html=args.html,
+    )
+
+
 def _config(args: argparse.Namespace) -> int:
     for key, value in kernels.config().items():
         print(f"{key}: {value}")
@@ -204,7 +232,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if getattr(args, "threads", None) is not None:
             kernels.set_threads(args.threads)
-        verb = {"train": _train_charlm, "sample": _sample, "config": _config}[args.verb]
+        verbs = {"train": _train_charlm, "sample": _sample, "check": _check, "config": _config}
+        verb = verbs[args.verb]
         code = verb(args)
         sys.stdout.flush()
         return code

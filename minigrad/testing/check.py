@@ -62,6 +62,7 @@ class Check:
                     f"expected a reason, got {reason!r}",
                     'say why the law does not hold by design: skip={"C21": "no gates"}',
                 )
+        self.table = table
         self.laws = {id: law for id, law in table.items() if laws is None or id in laws}
         self.examples, self.seed = examples, seed
 

@@ -1,0 +1,229 @@
+"""The power of the checker: which law finds which seeded bug, how soon, and what it says of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from minigrad.testing.replay import snippet
+from minigrad.testing.shrink import numbers
+from samples.library import OPS
+
+import minigrad as mg
+from minigrad.testing import check_cell, check_op
+from minigrad.testing.check import Check
+from minigrad.testing.run import EXAMPLES
+
+from . import mutant, mutants, specimens
+from .structures import STRUCTURES, inputs
+
+TESTS = Path(__file__).parent.parent
+
+# In this order a law is tried on a mutant: the sharpest first. Those not named follow.
+FIRST = ("P7", "C1", "C7", "C6", "P2", "P4", "C14", "C3")
+
+
+@dataclass
+class Kill:
+    """How a mutant was found: by which law, after how many examples of it, with which examples'
+    numbers, which causes the report names, and whether its snippet fails again."""
+
+    id: str
+    law: str = ""
+    examples: int = 0
+    numbers: int | None = None
+    causes: list[str] = field(default_factory=list)
+    snippet: bool | None = None
+    resolution: float = 0.0
+    text: str = ""
+
+
+# --- what is checked -----------------------------------------------------------------------------
+
+
+def check_of_specimen(name: str, origin: str | None = None) -> Check:
+    """The check that a person would write for a specimen."""
+    s = specimens[name]
+    pair = (s.forward, s.vjp)
+    if s.kind == "op":
+        made = check_op(pair, name=name, reference=s.reference, origin=origin,
+                        **inputs(STRUCTURES[name]))  # fmt: skip
+    else:
+        made = check_cell(pair, name=name, shapes=s.shapes, reference=s.reference, origin=origin)
+    return made.check  # type: ignore[attr-defined]
+
+
+CELLS: dict[str, Callable] = {
+    "RNNCell": mg.nn.RNNCell,
+    "LSTMCell": mg.nn.LSTMCell,
+    "GRUCell": mg.nn.GRUCell,
+}
+
+
+def check_of_subject(subject: str, origin: str | None = None) -> Check:
+    """The check of a part of minigrad: "op:multiply", "cell:LSTMCell"."""
+    kind, _, name = subject.partition(":")
+    if kind == "op":
+        how = dict(OPS[name])
+        made = check_op(how.pop("f"), name=name, origin=origin, **how)
+    else:
+        made = check_cell(CELLS[name], origin=origin)
+    return made.check  # type: ignore[attr-defined]
+
+
+def check_of(id: str) -> Check:
+    """The check that ought to find a mutant."""
+    origin = (
+        f"import sys\nsys.path.insert(0, {str(TESTS)!r})\n"
+        f"from mutants import mutant, specimens\nmutant({id!r}).__enter__()\n"
+    )
+    m = mutants[id]
+    if specimens[m.specimen].kind in ("op", "recurrence"):
+        origin += f"s = specimens[{m.specimen!r}]\nf = s.forward, s.vjp"
+        return check_of_specimen(m.specimen, origin)
+    from .library import SUBJECTS
+
+    subject = SUBJECTS[id]
+    kind, _, name = subject.partition(":")
+    origin += (
+        f"from samples.library import OPS\nf = OPS[{name!r}]['f']"
+        if kind == "op"
+        else f"from mutants.power import CELLS\nf = CELLS[{name!r}]"
+    )
+    return check_of_subject(subject, origin)
+
+
+# --- the hunt ------------------------------------------------------------------------------------
+
+
+def in_order(check: Check) -> list[str]:
+    """The laws of a check, the sharpest first."""
+    return [id for id in FIRST if id in check.laws] + [id for id in check.laws if id not in FIRST]
+
+
+def hunt(
+    check: Check, id: str, seed: int, examples: int = EXAMPLES, whole: bool = False
+) -> Kill | None:
+    """The first law that finds a bug in what is checked; None if no law does.
+
+    whole: with the minimal example and the report, too.
+    """
+    check.simplify = check.simplify if whole else None
+    for law in in_order(check):
+        result = check.run_law(law, examples, seed, shrink=whole)
+        if result.verdict != "fail":
+            continue
+        kill = Kill(id, law, result.first, resolution=result.resolution)
+        if whole:
+            report = check.report(result)
+            kill.numbers = numbers(result.example, check.info)
+            kill.causes = [c.name for c in report.causes()]
+            kill.text = report.text()
+            kill.snippet = fails_again(snippet(check.info, result.law, result.example))
+        return kill
+    return None
+
+
+def fails_again(text: str) -> bool:
+    """Whether a snippet fails in a fresh process, for the reason that it is about."""
+    made = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, timeout=120, check=False
+    )
+    return made.returncode == 1 and "does not hold" in made.stdout + made.stderr
+
+
+def find(id: str, seed: int, examples: int = EXAMPLES, whole: bool = False) -> Kill | None:
+    """How the checker finds a mutant, if it does."""
+    m = mutants[id]
+    with np.errstate(all="ignore"):
+        if m.macro is not None:
+            return find_native(id, seed, examples, whole)
+        with mutant(id):
+            return hunt(check_of(id), id, seed, examples, whole)
+
+
+def find_native(id: str, seed: int, examples: int, whole: bool) -> Kill | None:
+    """The same in a process that runs the mutated extension."""
+    from .native import SUBJECTS, run
+
+    subject = SUBJECTS[id]
+    code = (
+        f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
+        "import json\nfrom dataclasses import asdict\nfrom mutants.power import *\n"
+        f"kill = hunt(check_of_subject({subject!r}), {id!r}, {seed}, {examples}, {whole})\n"
+        "print('KILL', json.dumps(kill and asdict(kill)))\n"
+    )
+    made = run(id, code)
+    for line in made.stdout.splitlines():
+        if line.startswith("KILL "):
+            found = json.loads(line[5:])
+            return Kill(**found) if found else None
+    return Kill(id, "crash", 1)  # the process died of it
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def table(kills: dict[str, Kill | None]) -> str:
+    """Kills by class, and by law."""
+    lines = ["class                        killed", ""]
+    for family in sorted({mutants[id].family for id in kills}):
+        ids = [id for id in kills if mutants[id].family == family]
+        dead = [id for id in ids if kills[id]]
+        lines.append(f"{family:28} {len(dead)}/{len(ids)}")
+    dead = [k for k in kills.values() if k]
+    lines += [f"{'all':28} {len(dead)}/{len(kills)}", ""]
+    laws: dict[str, int] = {}
+    for k in dead:
+        laws[k.law] = laws.get(k.law, 0) + 1
+    lines.append(
+        "by law: " + ", ".join(f"{law} {n}" for law, n in sorted(laws.items(), key=lambda p: -p[1]))
+    )
+    firsts = sorted(k.examples for k in dead)
+    if firsts:
+        lines.append(
+            f"examples until the first kill: median {firsts[len(firsts) // 2]}, "
+            f"90 % within {firsts[int(0.9 * (len(firsts) - 1))]}, at most {firsts[-1]}"
+        )
+    counted = sorted(k.numbers for k in dead if k.numbers is not None)
+    if counted:
+        lines.append(f"numbers of a minimal example: median {counted[len(counted) // 2]}")
+        named = [id for id, k in kills.items() if k and k.causes and right(id, k.causes[0])]
+        listed = [id for id, k in kills.items() if k and any(right(id, c) for c in k.causes)]
+        lines.append(
+            f"right cause named first: {len(named)}/{len(dead)}, among those named: "
+            f"{len(listed)}/{len(dead)}"
+        )
+        again = [k for k in dead if k.snippet]
+        lines.append(f"snippets that fail again in a fresh process: {len(again)}/{len(dead)}")
+    survivors = [id for id, k in kills.items() if not k]
+    if survivors:
+        lines += ["", "survivors:"]
+        lines += [f"  {id}: {mutants[id].specimen}: {mutants[id].description}" for id in survivors]
+    return "\n".join(lines)
+
+
+def right(id: str, cause: str) -> bool:
+    """Whether a named cause is one of those that the mutant allows."""
+    return cause in mutants[id].cause.split("|")
+
+
+def experiment(
+    ids: Iterable[str], seed: int, examples: int = EXAMPLES, whole: bool = False, tell=None
+) -> dict[str, Kill | None]:
+    """How each mutant is found."""
+    found = {}
+    for id in ids:
+        found[id] = find(id, seed, examples, whole)
+        if tell is not None:
+            tell(id, found[id])
+    return found
+
+
+def as_json(kills: dict[str, Kill | None]) -> str:
+    return json.dumps({id: k and asdict(k) for id, k in kills.items()}, indent=1)
