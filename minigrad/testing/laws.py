@@ -59,7 +59,8 @@ class Trial:
 
     margin: the largest difference so far in units of its tolerance. resolution: the smallest
     relative error that it could have seen (the largest of the comparisons; inf where nothing was
-    compared). method: the oracle that was used. evaluations: calls of the forward code.
+    compared). method: the oracle that was used. evaluations: calls of the forward code. atol,
+    rtol: by how much every tolerance is widened, where somebody insists: atol + rtol |expected|.
     """
 
     law: str = ""
@@ -67,6 +68,8 @@ class Trial:
     resolution: float = 0.0
     method: str = ""
     evaluations: int = 0
+    atol: float = 0.0
+    rtol: float = 0.0
 
     def true(self, fact: Any, what: str, expected: str, got: str, **rest) -> None:
         """That something is so."""
@@ -100,6 +103,8 @@ class Trial:
             )
         got, expected = np.asarray(got), np.asarray(expected)
         error = np.broadcast_to(np.asarray(error, np.float64), got.shape)
+        if self.atol or self.rtol:
+            error = error + self.atol + self.rtol * np.abs(expected)
         with np.errstate(all="ignore"):
             difference = np.abs(got.astype(np.float64) - expected.astype(np.float64))
         equal = (got == expected) | ((got != got) & (expected != expected))
