@@ -9,6 +9,7 @@ that is positive in every call has to be positive. Whole numbers, masks and size
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -75,9 +76,16 @@ def logistic(x):
 # --- what shows that a bug is there --------------------------------------------------------------
 
 
-def cotangent(out):
-    """Generic numbers of both signs in the shape of an output."""
-    n = np.arange(1.0, np.size(out) + 1)
+def each(out):
+    """The outputs of a call, be it one or several; and so the cotangents."""
+    return out if isinstance(out, tuple) else (out,)
+
+
+def cotangent(out, start=1.0):
+    """Generic numbers of both signs in the shape of an output, other ones for each."""
+    if isinstance(out, tuple):
+        return tuple(cotangent(y, i + 1.5) for i, y in enumerate(out))
+    n = np.arange(np.size(out)) + start
     return np.asarray(np.cos(n * n).reshape(np.shape(out)), dtype=np.asarray(out).dtype)
 
 
@@ -108,11 +116,12 @@ def slopes(name, g, *args, **params):
         slope = np.zeros(x.shape)
         for index in np.ndindex(x.shape):
             out = moved(i, index, 1e-100j)
-            d = out.imag / 1e-100
-            if not np.iscomplexobj(out):
+            if all(map(np.iscomplexobj, each(out))):
+                d = [y.imag / 1e-100 for y in each(out)]
+            else:
                 h = x[index] / 2
-                d = (moved(i, index, h) - moved(i, index, -h)) / (2 * h)
-            slope[index] = np.sum(g * d)
+                d = [(moved(i, index, h) - moved(i, index, -h)) / (2 * h)]
+            slope[index] = sum(np.sum(v * dy) for v, dy in zip(each(g), d, strict=True))
         every.append(slope)
     return every
 
@@ -140,25 +149,21 @@ def misfits(name, *args, **params):
 def shares(name, *args, **params):
     """Whether a gradient has memory in common with the call's arrays or another gradient."""
     g, out, got = run(name, *args, **params)
-    given = (*args, g, np.asarray(out))
+    given = (*args, *each(g), *map(np.asarray, each(out)))
     return any(np.shares_memory(a, b) for i, a in enumerate(got) for b in (*given, *got[:i]))
 
 
 def writes(name, *args, **params):
     """Whether a call changes an argument, a parameter, the cotangent or the output."""
-    before = [x.copy() for x in args]
-    kept = {k: v.copy() for k, v in params.items() if isinstance(v, np.ndarray)}
     s = specimens[name]
+    given = [*args, *params.values()]
+    before = copy.deepcopy(given)
     out = s.forward(*args, **params)
     g = cotangent(out)
-    of_out, of_g = np.array(out), g.copy()
+    given += [*each(out), *each(g)]
+    before += copy.deepcopy([*each(out), *each(g)])
     s.vjp(g, out, *args, **params)
-    return not (
-        all(np.array_equal(a, b) for a, b in zip(before, args, strict=True))
-        and all(np.array_equal(kept[k], params[k]) for k in kept)
-        and np.array_equal(of_out, out)
-        and np.array_equal(of_g, g)
-    )
+    return not all(np.array_equal(a, b) for a, b in zip(before, given, strict=True))
 
 
 def at_a_tie(name, *args):
@@ -641,6 +646,35 @@ op(
 )
 
 # --- A: reductions -------------------------------------------------------------------------------
+
+
+def moments(x):
+    """Mean and variance along the last axis: two outputs."""
+    m = mean(x, -1)
+    c = x - m[..., None]
+    return m, np.sum(c * c, axis=-1) / x.shape[-1]
+
+
+def moments_vjp(g, out, x):
+    gm, gv = g
+    n = x.shape[-1]
+    if bug("HO70"):
+        gm = np.zeros_like(gm)
+    if bug("HO71"):
+        gv = gm
+    return (own((gm[..., None] + 2 * gv[..., None] * (x - out[0][..., None])) / n, x),)
+
+
+op(
+    "moments",
+    moments,
+    moments_vjp,
+    (normal(3, 3),),
+    (normal(2, 4),),
+    (normal(2, 1, 3),),
+    (normal(3, 1),),
+    (normal(1, 5),),
+)
 
 
 def total(x, axis=None, keepdims=False):
@@ -1365,6 +1399,32 @@ op(
 )
 
 
+def split(x, at, axis=0):
+    """In two."""
+    first, second = np.split(x, [at], axis=axis)
+    return first.copy(), second.copy()
+
+
+def split_vjp(g, out, x, at, axis=0):
+    first, second = g
+    if bug("HO72") and first.shape == second.shape:
+        first, second = second, first
+    return (own(np.concatenate([first, second], axis=0 if bug("HO73") else axis), x),)
+
+
+op(
+    "split",
+    split,
+    split_vjp,
+    (normal(4, 4), {"at": 2}),
+    (normal(3, 2), {"at": 1}),
+    (normal(2, 5), {"at": 3, "axis": 1}),
+    (normal(2, 4, 3), {"at": 2, "axis": -2}),
+    (normal(3), {"at": 2}),
+    (normal(2, 2), {"at": 0}),
+)
+
+
 def between(x, start, stop, step=1, axis=0):
     where_ = (slice(None),) * (axis % x.ndim)
     return x[(*where_, slice(start, stop, step))]
@@ -1808,6 +1868,10 @@ a("HO43", "cross_entropy", "padded steps get a gradient", "mask",
   lambda: wrong("cross_entropy", CUBE, **STEPS))
 a("HO44", "cross_entropy", "the incoming cotangent is taken to be 1", "wrong formula|factor",
   lambda: wrong("cross_entropy", CUBE, g=np.array(2.0), **STEPS))
+a("HO70", "moments", "of two outputs, the cotangent of the first is ignored", "missing term|zero",
+  lambda: wrong("moments", LINE[None]))
+a("HO71", "moments", "of two outputs, the first one's cotangent is used for both",
+  "wrong formula|missing term", lambda: wrong("moments", LINE[None]))
 b("HO45", "matmul", "all axes reversed in place of the last two", "transposed",
   lambda: wrong("matmul", CUBE, CUBE + 1))
 b("HO46", "matmul", "vector times matrix: outer(g, x) for outer(x, g)", "transposed",
@@ -1858,5 +1922,9 @@ b("HO68", "diff", "off by one: the last entry gets nothing", "last step|zero",
   lambda: wrong("diff", LINE))
 b("HO69", "tril", "the number of the diagonal ignored", "mask|wrong formula",
   lambda: wrong("tril", SQUARE, k=-1))
+b("HO72", "split", "cotangents of two outputs exchanged where their shapes agree", "swapped",
+  lambda: wrong("split", SQUARE, at=1))
+b("HO73", "split", "put together along the first axis whatever the axis",
+  "wrong formula|transposed", lambda: wrong("split", CUBE[0], at=1, axis=1))
 
 # fmt: on
