@@ -1,5 +1,7 @@
 """The pairs that bugs of ops are planted in are right, and each bug is there when switched on."""
 
+import copy
+
 import mutants as registry
 import numpy as np
 import pytest
@@ -64,6 +66,15 @@ def test_memory(s, args, params):
     finally:
         for x in args:
             x.flags.writeable = True
+
+
+def test_memory_of_parameters():
+    s = specimens["take"]
+    before = copy.deepcopy([params for _, params in s.calls])
+    for args, params in s.calls:
+        run(s.name, *args, **params)
+    for old, (_, params) in zip(before, s.calls, strict=True):
+        assert np.array_equal(old["indices"], params["indices"])
 
 
 @every_call

@@ -5,6 +5,7 @@ size 0 and 1 where the function has a value there, for float32 and float64, at t
 The forwards take complex arrays where the function is analytic, and so do the rules. The first call
 is what the documentation of a checker would have one test; the others are an expert's. An argument
 that is positive in every call has to be positive. Whole numbers, masks and sizes are parameters.
+Some bugs write into what they are given: with one switched on, check copies of the calls.
 """
 
 from __future__ import annotations
