@@ -133,6 +133,11 @@ def ddof(c, s):
     return {"axis": i, "ddof": c.integer(0, 1) if s[i] > 1 else 0}
 
 
+def halves(c, s):
+    i = an_axis(c, s)
+    return {"at": c.integer(0, s[i]), "axis": i}
+
+
 STRUCTURES: dict[str, dict] = {
     "add": ufunc(None, 2),
     "subtract": ufunc(None, 2),
@@ -176,6 +181,8 @@ STRUCTURES: dict[str, dict] = {
     "cross_entropy": several(None, classified),
     "matmul": several(None, matrices),
     "affine": several(None, affines),
+    "moments": reduced(none),
+    "split": one(None, halves),
     "outer": several(None, outer_vectors),
     "gram": reduced(none, ndim=(2, 2)),
     "quadratic": several(None, quadratics),
