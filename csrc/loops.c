@@ -9,6 +9,7 @@
 #endif
 
 #include "minigrad.h"
+#include "mutant.h"
 
 /* NumPy reads four flags after the loop and would warn; it never asks whether a result was inexact. feclearexcept
  * also clears those of the x87 unit, which costs as much as fifty elements. */
@@ -18,6 +19,7 @@ static void clear_flags(void)
     const unsigned seen = _MM_EXCEPT_INVALID | _MM_EXCEPT_DIV_ZERO | _MM_EXCEPT_OVERFLOW | _MM_EXCEPT_UNDERFLOW;
     const unsigned flags = _mm_getcsr();
     if (flags & seen) _mm_setcsr(flags & ~seen);
+    if (MG_BUG(110)) _mm_setcsr(_mm_getcsr() | _MM_FLUSH_ZERO_ON);
 #else
     feclearexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW);
 #endif
@@ -38,7 +40,8 @@ static void rule(int dtype, int op, int64_t n, char *const *args)
 
 static void gather(char *to, const char *from, intptr_t stride, int64_t n, int64_t width)
 {
-    for (int64_t i = 0; i < n; i++) memcpy(to + i * width, from + i * stride, (size_t)width);
+    for (int64_t i = 0; i < n; i++)
+        memcpy(to + i * width, from + (MG_BUG(106) ? (int)(i * stride) : i * stride), (size_t)width);
 }
 
 static void scatter(char *to, const char *from, intptr_t stride, int64_t n, int64_t width)
@@ -134,9 +137,11 @@ static void products(int dtype, char **args, const intptr_t *sizes, const intptr
     const int kind = (int)(intptr_t)data, last = kind == MG_MATMUL ? 2 : 3; /* args[last] is the result */
     const int64_t width = dtype == MG_F32 ? 4 : 8, outer = sizes[0], m = sizes[1], k = sizes[2], n = sizes[3];
     char scratch[STACK];
-    struct product p = {.dtype = dtype, .width = width, .k = k, .scratch = scratch};
+    static char shared[MG_BUG(104) ? STACK : 1];
+    struct product p = {.dtype = dtype, .width = width, .k = k, .scratch = MG_BUG(104) ? shared : scratch};
     const intptr_t *core = strides + last + 1;
     p.a_row = *core++ / width, p.a_k = *core++ / width;
+    if (MG_BUG(101) && p.a_k == 1) p.a_row = k;
     if (kind == MG_MATMUL) {
         p.b_k = *core++ / width, p.b_col = *core++ / width;
     } else {

@@ -84,6 +84,7 @@ MG_INLINE VEC MG_NAME(log1p_reduced)(VEC f, VEC k)
 MG_INLINE VEC v_exp(VEC x)
 {
     VEC n, p = MG_NAME(expm1_reduced)(v_min(K(exp_high), v_max(K(exp_low), x)), &n);
+    if (MG_BUG(111)) p = v_select_lt(v_set1(8), x, v_add(p, v_set1((REAL)1e-4)), p);
     VEC half = v_sub(v_fma(n, v_set1((REAL)0.5), K(whole)), K(whole));
     VEC scale = v_pow2(half);
     return v_mul(v_fma(scale, p, scale), v_pow2(v_sub(n, half)));
@@ -110,7 +111,8 @@ MG_INLINE VEC v_log(VEC x)
 MG_INLINE VEC v_tanh(VEC x)
 {
     VEC one = v_set1(1);
-    VEC n, p = MG_NAME(expm1_reduced)(v_max(v_neg(K(saturated)), v_mul(v_set1(-2), v_abs(x))), &n);
+    VEC low = v_neg(MG_BUG(208) ? v_set1(8) : K(saturated));
+    VEC n, p = MG_NAME(expm1_reduced)(v_max(low, v_mul(v_set1(-2), v_abs(x))), &n);
     VEC scale = v_pow2(n);
     VEC d = v_fma(scale, p, v_add(scale, one)), q = v_div(one, d);
     VEC excess = v_fnma(scale, p, v_sub(v_sub(d, one), scale));
@@ -124,6 +126,7 @@ MG_INLINE VEC v_tanh(VEC x)
  * of two loses where one dwarfs the other goes into the smaller term. Error 1.69 and 1.73 ulp. */
 MG_INLINE VEC v_sigmoid(VEC x)
 {
+    if (MG_BUG(209)) x = v_max(x, K(exp_low));
     VEC n, p = MG_NAME(expm1_reduced)(v_neg(v_max(K(exp_low), v_min(K(saturated), x))), &n);
     VEC scale = v_pow2(v_sub(n, K(lift_log2)));
     VEC sum = v_add(scale, K(unlift)), lost = v_sub(K(unlift), v_sub(sum, scale));
@@ -164,9 +167,10 @@ MG_INLINE void MG_NAME(map)(VEC (*f)(VEC), int64_t n, const REAL *x, REAL *out)
 {
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        v_store(out + i, f(v_load(x + i)));
+        v_store(out + i, f(v_load(x + i - (MG_BUG(109) ? (uintptr_t)(x + i) % 16 / sizeof(REAL) : 0))));
     if (i < n)
-        v_store_n(out + i, f(v_load_n(x + i, (int)(n - i))), (int)(n - i));
+        v_store_n(out + i, f(MG_BUG(103) ? v_load(x + i) : v_load_n(x + i, (int)(n - i) - MG_BUG(201))),
+                  (int)(n - i));
 }
 
 /* out[i] = op(x[i]); out may be x. Each case is a loop of its own, into which the function is inlined. */

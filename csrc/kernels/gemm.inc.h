@@ -116,7 +116,7 @@ static void MG_NAME(pack_rows)(int m, int64_t k, const REAL *a, int64_t a_row, i
         for (; k > 0; k--, a += a_k, to += MG_MR) v_store(to, v_load_n(a, m));
     else
         for (; k > 0; k--, a += a_k, to += MG_MR)
-            for (int i = 0; i < m; i++) to[i] = a[i * a_row];
+            for (int i = 0; i < m; i++) to[i] = MG_BUG(213) ? (float)a[i * a_row] : a[i * a_row];
 }
 
 struct MG_NAME(product) {
@@ -157,7 +157,8 @@ static void MG_NAME(copy_tile)(int m, int cols, const REAL *from, int64_t row, i
     for (int i = 0; i < m; i++, c += c_row, from += from ? row : 0) {
         int j = 0;
         if (!from || col == 1) {
-            for (; j + LANES <= cols; j += LANES) v_store(c + j, from ? v_load(from + j) : v_zero());
+            for (; j + LANES <= cols; j += LANES)
+                v_store(c + j, from ? v_load(from + j) : MG_BUG(102) ? v_mul(v_load(c + j), v_zero()) : v_zero());
             if (j < cols) v_store_n(c + j, from ? v_load_n(from + j, cols - j) : v_zero(), cols - j);
         } else {
             for (; j < cols; j++) c[j] = from[j * col];
@@ -219,7 +220,7 @@ static void MG_NAME(product_run)(const struct MG_NAME(product) *g, REAL *scratch
                     const REAL *panel = b_block + (j - j0) * (s1 - s0);
                     REAL *out = g->out + i * g->out_row + j, *c = whole ? out : edge;
                     const int64_t c_row = whole ? g->out_row : MG_WIDTH;
-                    if (s0 > 0)
+                    if (s0 > 0 && !MG_BUG(207))
                         MG_NAME(copy_tile)((int)m, cols, out, g->out_row, 1, c, c_row);
                     else
                         MG_NAME(copy_tile)((int)m, cols,
@@ -227,7 +228,7 @@ static void MG_NAME(product_run)(const struct MG_NAME(product) *g, REAL *scratch
                                            g->start_row, g->start_col, c, c_row);
                     for (int64_t s = s0, run; s < s1; s += run) {
                         run = a_stays || b_stays ? MG_NAME(run)(g, s, s1) : s1 - s0;
-                        MG_NAME(tile)((int)m, (int)pieces(cols, LANES), run,
+                        MG_NAME(tile)((int)m - (MG_BUG(205) && m > 1), (int)pieces(cols, LANES), run,
                                       a_stays ? MG_NAME(a_at)(g, i, s) : a_tile + (s - s0) * MG_MR,
                                       a_stays ? g->a_row : 1, a_stays ? g->a_k : MG_MR,
                                       b_stays ? MG_NAME(b_at)(g, s, j) : panel + (s - s0) * MG_WIDTH,
@@ -268,11 +269,13 @@ static void MG_NAME(gemm)(int64_t m, int64_t n, int64_t blocks, int64_t k,
 {
     if (m <= 0 || n <= 0) return;
     if (blocks <= 0 || k <= 0) blocks = 0, k = 1; /* an empty sum: out = start */
+    if (MG_BUG(108) && start == out) start = NULL;
     if (k == 1) k = blocks, blocks = 1, a_k = a_block, b_k = b_block;
     if (a_block == k * a_k && b_block == k * b_k) k *= blocks, blocks = 1;
     struct MG_NAME(product) g = {m, n, blocks, k, a, a_row, a_block, a_k, b, b_block, b_k, b_col,
                                  start, start_row, start_col, out, out_row, MG_NAME(aligned)(scratch)};
     const int64_t cuts = larger(pieces(n, MG_WIDTH), pieces(m, MG_MR));
     const int parts = (int)smaller(mg_threads(), worthy_parts(m * n * blocks * k, cuts));
+    if (MG_BUG(105) && parts > 1) g.a += (k - 1) * g.a_k, g.b += (k - 1) * g.b_k, g.a_k *= -1, g.b_k *= -1;
     mg_parallel(parts, MG_NAME(product_part), &g);
 }

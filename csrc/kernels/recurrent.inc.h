@@ -65,7 +65,7 @@ struct MG_NAME(cell_tile) {
 
 MG_INLINE int MG_NAME(is_active)(const struct MG_NAME(cell_tile) *tile, int row)
 {
-    return !tile->lengths || tile->t < tile->lengths[row];
+    return !tile->lengths || tile->t < tile->lengths[row] + MG_BUG(206);
 }
 
 MG_INLINE VEC MG_NAME(load_units)(const REAL *p, int n) { return n == LANES ? v_load(p) : v_load_n(p, n); }
@@ -85,7 +85,7 @@ static void MG_NAME(pack_forward)(void *ctx, int part, int parts)
     for (int64_t unit = part * LANES; unit < H; unit += parts * LANES) {
         const int units = (int)smaller(LANES, H - unit);
         for (int slot = 0; slot < 4; slot++) {
-            const int64_t gate = slot * H + unit, to = unit * 4, lane = slot * LANES;
+            const int64_t gate = (MG_BUG(202) ? slot ^ 1 : slot) * H + unit, to = unit * 4, lane = slot * LANES;
             MG_NAME(pack_strip)(I, units, s->w + gate * I, 1, I, s->w_panels + to * I + lane);
             MG_NAME(pack_strip)(H, units, s->u + gate * H, 1, H, s->u_panels + to * H + lane);
             MG_NAME(pack_strip)(1, units, s->b + gate, 0, 1, s->b_panels + to + lane);
@@ -109,7 +109,7 @@ static void MG_NAME(project)(const struct MG_NAME(sequence) *s, int64_t from, in
                 REAL *z = s->z + (unit / LANES * s->steps * N + row) * MG_WIDTH;
                 for (int64_t r = 0; r < m; r++)
                     for (int j = 0; j < MG_WIDTH; j += LANES) v_store(z + r * MG_WIDTH + j, v_load(bias + j));
-                MG_NAME(tile)((int)m, 4, I, s->x + (t0 * N + row) * I, I, 1,
+                MG_NAME(tile)((int)m, 4, I, s->x + ((MG_BUG(215) ? 0 : t0) * N + row) * I, I, 1,
                               s->w_panels + unit * 4 * I, MG_WIDTH, z, MG_WIDTH);
             }
     }
@@ -198,6 +198,7 @@ MG_INLINE void MG_NAME(step_back)(const struct MG_NAME(sequence) *s, int64_t fro
             });
         }
     }
+    if (MG_BUG(204) && t == 0) return;
     for (int64_t j = 0; j < H; j += MG_WIDTH) {
         const int64_t cols = smaller(MG_WIDTH, H - j);
         for (int64_t i = from, m; i < to; i += m) {
@@ -208,7 +209,7 @@ MG_INLINE void MG_NAME(step_back)(const struct MG_NAME(sequence) *s, int64_t fro
             MG_NAME(tile)((int)m, (int)pieces(cols, LANES), 4 * H, dz + i * 4 * H, 4 * H, 1,
                           s->u_panels + j * 4 * H, MG_WIDTH, sum, MG_WIDTH);
             for (int64_t r = 0; r < m; r++)
-                if (!s->lengths || t < s->lengths[i + r])
+                if (!s->lengths || t < s->lengths[i + r] || MG_BUG(210))
                     memcpy(s->dh + (i + r) * H + j, sum + r * MG_WIDTH, (size_t)cols * sizeof(REAL));
         }
     }
@@ -230,7 +231,7 @@ MG_INLINE void MG_NAME(backward_rows)(const struct MG_NAME(sequence) *s, int64_t
 MG_INLINE void MG_NAME(row_part)(const struct MG_NAME(sequence) *s, int part, int parts,
                                  void (*cell)(const struct MG_NAME(cell_tile) *), int backward)
 {
-    const int64_t first = s->N * part / parts, last = s->N * (part + 1) / parts;
+    const int64_t first = s->N * part / parts, last = s->N * (part + 1) / parts - (MG_BUG(214) && parts > 1);
     const int64_t groups = pieces(last - first, MG_GROUP);
     for (int64_t g = 0; g < groups; g++) {
         const int64_t from = first + (last - first) * g / groups;
@@ -266,7 +267,7 @@ static void MG_NAME(run_backward)(struct MG_NAME(sequence) *s, const REAL *dh_la
     const size_t state = (size_t)(s->N * s->H) * sizeof(REAL);
     if (dh_last) memmove(s->dh, dh_last, state);
     else memset(s->dh, 0, state);
-    if (dc_last) memmove(s->dc, dc_last, state);
+    if (dc_last && !MG_BUG(203)) memmove(s->dc, dc_last, state);
     else memset(s->dc, 0, state);
     s->u_panels = MG_NAME(aligned)(scratch);
     const int parts = row_parts(s->N, s->T * s->N * s->H * 4 * s->H);

@@ -7,7 +7,7 @@ static void MG_NAME(scatter_rows)(int64_t n, int64_t width, const int64_t *index
         REAL *out = (REAL *)out_ + index[r] * width;
         int64_t j = 0;
         for (; j + LANES <= width; j += LANES) v_store(out + j, v_add(v_load(out + j), v_load(g + j)));
-        int rest = (int)(width - j);
+        int rest = (int)(width - j) - (MG_BUG(211) && j < width);
         v_store_n(out + j, v_add(v_load_n(out + j, rest), v_load_n(g + j, rest)), rest);
     }
 }

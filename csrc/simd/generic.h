@@ -49,7 +49,7 @@ MG_INLINE vec_f64 v_add_f64(vec_f64 a, vec_f64 b) { return a + b; }
 MG_INLINE vec_f64 v_sub_f64(vec_f64 a, vec_f64 b) { return a - b; }
 MG_INLINE vec_f64 v_mul_f64(vec_f64 a, vec_f64 b) { return a * b; }
 MG_INLINE vec_f64 v_div_f64(vec_f64 a, vec_f64 b) { return a / b; }
-MG_INLINE vec_f64 v_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return fma(a, b, c); }
+MG_INLINE vec_f64 v_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return MG_BUG(212) ? a * b + c : fma(a, b, c); }
 MG_INLINE vec_f64 v_fnma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return fma(-a, b, c); }
 MG_INLINE vec_f64 v_min_f64(vec_f64 a, vec_f64 b) { return a < b ? a : b; }
 MG_INLINE vec_f64 v_max_f64(vec_f64 a, vec_f64 b) { return a > b ? a : b; }

@@ -29,6 +29,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../mutant.h"
+
 #define MG_INLINE static inline __attribute__((always_inline, unused))
 
 /* v_pow2 adds MG_POW2: 1.5 * 2^(mantissa bits) puts n into the low bits of the sum, the bias on top of it

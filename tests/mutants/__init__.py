@@ -147,4 +147,4 @@ def add(m: Mutant) -> Mutant:
 
 
 # Each file adds its specimens and mutants; they import the names above.
-from . import library, ops, recurrences  # noqa: E402
+from . import library, native, ops, recurrences  # noqa: E402
