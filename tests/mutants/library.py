@@ -209,7 +209,6 @@ plant(
     "stale",
     lambda: changed((import_module("minigrad.module"), "note_write", lambda t: None)),
     _write_unseen,
-    origin="catalogue 45",
 )
 
 
@@ -225,7 +224,6 @@ plant(
     "accumulation",
     lambda: changed((backward, "_arrive", _overwrite)),
     lambda: wrong(lambda x: x * x, [1.5, -2.0]),
-    origin="catalogue 46",
 )
 
 
@@ -251,7 +249,6 @@ plant(
     "accumulation|factor",
     lambda: changed((backward._Pass, "walk", _walk_twice)),
     lambda: wrong(lambda x: (y := x * 3.0) * y, [1.5, -2.0]),
-    origin="catalogue 47",
 )
 
 
@@ -286,7 +283,6 @@ plant(
     "second order|zero",
     lambda: everywhere(expand.expand, _expand_as_new),
     _second_order_of_fused,
-    origin="catalogue 48",
 )
 
 
@@ -315,7 +311,6 @@ plant(
     "accumulation",
     lambda: changed((backward, "pull_back", _forget_first(backward.pull_back))),
     _two_passes,
-    origin="catalogue 49",
 )
 
 
@@ -335,7 +330,6 @@ plant(
     "stale",
     lambda: everywhere(backward.check_written, lambda leaves, oldest_first: None),
     _step_unseen,
-    origin="catalogue 50",
 )
 
 
@@ -371,7 +365,6 @@ plant(
     "state|zero",
     _leaking_mode,
     _mode_leaks,
-    origin="catalogue 51",
 )
 
 
@@ -388,7 +381,6 @@ plant(
     "missing term|wrong formula",
     lambda: changed((backward, "_zeros", _ones)),
     lambda: wrong(lambda x: mg.split(x, 2)[0] * 2.0, [1.0, 2.0]),
-    origin="catalogue 52",
 )
 
 
@@ -430,7 +422,6 @@ plant(
     "stale|alias",
     _pooled,
     _overwritten,
-    origin="catalogue 53",
 )
 
 
@@ -466,7 +457,7 @@ plant(
     "edge size|memory",
     lambda: everywhere(backward.nodes_behind, _recursive(backward.nodes_behind)),
     _deep,
-    origin="catalogue 54",
+    origin="micrograd issue 90; PyTorch issue 5534",
 )
 
 
@@ -482,7 +473,7 @@ plant(
     "second order",
     lambda: rule("tanh", 0, lambda g, out, x: g * (1 - _data(out * out)), arrays=False),
     lambda: wrong(mg.tanh, [0.3, -0.8], order=2),
-    origin="catalogue 55",
+    origin="PyTorch issue 104040",
 )
 
 
