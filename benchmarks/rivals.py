@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Callable
@@ -170,6 +171,7 @@ def jax_all(s: Specimen) -> bool:
     from jax.test_util import check_grads
 
     jax.config.update("jax_enable_x64", True)
+    logging.getLogger("jax").setLevel(logging.CRITICAL)  # each killed mutant would be a traceback
     for args, params in s.calls:
         places, _ = split(args)
         arrays = tuple([jax.numpy.asarray(args[i]) for i in places])
