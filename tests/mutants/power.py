@@ -58,10 +58,30 @@ def check_of_specimen(name: str, origin: str | None = None) -> Check:
     return made.check  # type: ignore[attr-defined]
 
 
+def gru_cell_before(input_size, hidden_size, dtype=np.float64, rng=None):
+    """The GRU that resets before the product."""
+    return mg.nn.GRUCell(input_size, hidden_size, reset="before", dtype=dtype, rng=rng)
+
+
 CELLS: dict[str, Callable] = {
     "RNNCell": mg.nn.RNNCell,
     "LSTMCell": mg.nn.LSTMCell,
     "GRUCell": mg.nn.GRUCell,
+    "GRUCell before": gru_cell_before,
+}
+
+# Which check sees what is wrong with a part of the engine, or with a promise of the kernels.
+ENGINE = {
+    "engine:accumulate": "op:multiply",
+    "engine:diamond": "op:multiply",
+    "engine:exceptions": "op:multiply",
+    "engine:second order": "op:tanh",
+    "engine:written": "cell:RNNCell",
+    "engine:deep": "cell:RNNCell",
+    "engine:checkpoint": "cell:RNNCell",
+    "engine:tbptt": "cell:LSTMCell",
+    "bits:isa": "cell:LSTMCell",
+    "bits:threads": "cell:LSTMCell",
 }
 
 
@@ -86,9 +106,10 @@ def check_of(id: str) -> Check:
     if specimens[m.specimen].kind in ("op", "recurrence"):
         origin += f"s = specimens[{m.specimen!r}]\nf = s.forward, s.vjp"
         return check_of_specimen(m.specimen, origin)
-    from .library import SUBJECTS
+    from . import library, native
 
-    subject = SUBJECTS[id]
+    SUBJECTS = library.SUBJECTS | native.SUBJECTS
+    subject = ENGINE.get(SUBJECTS[id], SUBJECTS[id])
     kind, _, name = subject.partition(":")
     origin += (
         f"from samples.library import OPS\nf = OPS[{name!r}]['f']"
@@ -151,7 +172,9 @@ def find_native(id: str, seed: int, examples: int, whole: bool) -> Kill | None:
     """The same in a process that runs the mutated extension."""
     from .native import SUBJECTS, run
 
-    subject = SUBJECTS[id]
+    subject = ENGINE.get(SUBJECTS[id], SUBJECTS[id])
+    if not subject.startswith(("op:", "cell:")):  # guard pages, poisoned memory, two threads, ...
+        return Kill(id, "probe", 1) if mutants[id].shows() else None
     code = (
         f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
         "import json\nfrom dataclasses import asdict\nfrom mutants.power import *\n"
