@@ -284,10 +284,13 @@ def unfold(
             "time comes first, then the rows of the batch, then the features",
         )
     lengths = check_lengths(lengths, steps, rows)
+    real = np.empty(0, xs.dtype).real.dtype  # of complex arrays, which make a complex step
     if state is None:
-        state = cell.initial_state(rows, xs.dtype)
+        state = cell.initial_state(rows, real)
+        if real != xs.dtype:
+            state = _map(lambda s: Tensor.at(s.data.astype(xs.dtype), s.source), state)
     elif isinstance(cell, GatedCell):
-        start = cell.initial_state(rows, xs.dtype)
+        start = cell.initial_state(rows, real)
         expected, got = form_of(start), form_of(state)
         if got != expected:
             raise ShapeError(
