@@ -186,8 +186,9 @@ def test_an_op_without_rules_carries_no_gradient(op, sample):
 @pytest.mark.parametrize("name", ANALYTIC)
 def test_a_lent_forward_is_the_same_function(name):
     for sample in SAMPLES[name]:
-        lent = ANALYTIC[name](*sample.args)
-        np.testing.assert_allclose(lent.real, registry[name](*sample.args), rtol=1e-14, atol=1e-14)
+        lent = ANALYTIC[name](*sample.args, **sample.params)
+        own = registry[name](*sample.args, **sample.params)
+        np.testing.assert_allclose(lent.real, own, rtol=1e-14, atol=1e-14)
 
 
 # --- gradients -----------------------------------------------------------------------------------
