@@ -240,6 +240,7 @@ def _ladder(line: _Line, target: float, claim: np.ndarray | None = None) -> _Fou
     gap = _Table(lambda j: 2 * j + 1, middle.size)  # of (f+ - 2f + f-) / h: odd ones
     hopeless = ~np.isfinite(middle)
     confirmed = known = np.zeros(middle.size, bool)
+    first = np.zeros(middle.size)
     last_bits = 4 * units * np.abs(middle)
     if claim is None:
         last_bits = np.fmax(last_bits, line.wiggled(lambda p, _: line.tried(p), middle))
@@ -248,8 +249,12 @@ def _ladder(line: _Line, target: float, claim: np.ndarray | None = None) -> _Fou
             above, below, h = line.sides(FIRST / 2**level)
             largest = np.maximum(np.abs(middle), np.maximum(np.abs(above), np.abs(below)))
             noise = np.maximum(last_bits, 4 * units * largest) / h
-            central.push((above - below) / (2 * h), noise)
-            gap.push((above - 2 * middle + below) / h, 2 * noise)
+            slope, bend = (above - below) / (2 * h), (above - 2 * middle + below) / h
+            # x^9 at 0: what is nothing beside the first quotient is nothing.
+            first = np.where(central.chain == 0, np.fmax(np.abs(slope), np.abs(bend)), first)
+            noise = np.fmax(noise, 64 * units * first)
+            central.push(slope, noise)
+            gap.push(bend, 2 * noise)
             if claim is not None and level:
                 close = AGREE * _scale(claim) + noise
                 corner = np.abs(central.row[-1] - claim) <= close

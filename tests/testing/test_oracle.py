@@ -158,6 +158,13 @@ def test_one_sided_derivatives_at_a_corner_and_at_a_smooth_point():
     assert np.all(left[0].error < 1e-6) and np.all(right[0].error < 1e-6)
 
 
+@pytest.mark.parametrize("method", ["differences", "auto"])
+@pytest.mark.parametrize("power", [2, 3, 5, 9])
+def test_a_flat_power_at_zero_is_flat(power, method):
+    e = along(lambda x: x**power, 0.0, method)
+    assert inside(e, 0.0) and not e.kink and e.error < 1e-14
+
+
 def test_the_domain_ends():
     assert inside(along(np.log, 1e-5, "differences"), 1e5)
     assert along(np.log, -1.0).error == np.inf
