@@ -403,13 +403,16 @@ def backward(
     g = _lift(seed_of(output, gradient), create_graph)
     keep = create_graph if retain_graph is None else retain_graph
     found = pull_back([output], [g], None, create_graph, keep)
+    sums: list[tuple[Leaf, Tensor]] = []
     with set_grad_enabled(create_graph):
         for leaf, arrived in found.items():
             assert isinstance(leaf, Leaf)
             g = own(arrived)
             g = g if isinstance(g, Tensor) else Tensor.of(g, None)
-            leaf.passes += 1
-            leaf.grad = g if leaf.grad is None else leaf.grad + g  # type: ignore[operator]
+            sums.append((leaf, g if leaf.grad is None else leaf.grad + g))  # type: ignore[operator]
+    for leaf, g in sums:  # all of them or, after an error, none
+        leaf.grad = g
+        leaf.passes += 1
 
 
 def gradients(
