@@ -1,45 +1,16 @@
-"""The laws of a recurrent cell, C1 to C28: what is known about a cell, and `check_cell`."""
+"""The laws of a recurrent cell, C1 to C28, and `check_cell`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UsageError
+from . import batch_laws, path_laws, structure_laws, time_laws  # noqa: F401  they enter their laws
+from .cell_info import CELL_LAWS, CellInfo
 from .check import Check, collectable
-from .laws import Law
-from .recurrence import Recurrence, of_cell, of_pair
+from .recurrence import of_cell, of_pair
 from .strategies import Structure, sequences
-
-CELL_LAWS: dict[str, Law] = {}
-
-
-@dataclass
-class CellInfo:
-    """What is known about a recurrence under test.
-
-    recurrence: of a cell, or of code written by hand. gates: for each weight whose rows are blocks
-    of H units, one for each gate, the letters of its gates in order ("ifgo"); found out where it is
-    not said. reference: the same recurrence in plain NumPy, called like the forward of a pair.
-    """
-
-    recurrence: Recurrence
-    gates: dict[str, str] = field(default_factory=dict)
-    reference: Callable | None = None
-
-    @property
-    def name(self) -> str:
-        return self.recurrence.name
-
-    @property
-    def cell(self):
-        """Makes the minigrad cell for (I, H); None for code written by hand."""
-        return self.recurrence.cell
-
-    def argument(self, i: int) -> str:
-        """What argument i of the recurrence is called."""
-        return self.recurrence.at(2, 3).names[i]
 
 
 def check_cell(
@@ -69,6 +40,7 @@ def check_cell(
         recurrence = of_cell(cell, name, **options)
     info = CellInfo(recurrence, reference=reference)
     structure = inputs or sequences()
+    table = {id: CELL_LAWS[id] for id in sorted(CELL_LAWS, key=lambda id: int(id[1:]))}
     return collectable(
-        Check(info, CELL_LAWS, structure, skip=skip, laws=laws, examples=examples, seed=seed)
+        Check(info, table, structure, skip=skip, laws=laws, examples=examples, seed=seed)
     )

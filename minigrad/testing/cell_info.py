@@ -1,0 +1,63 @@
+"""What the laws of a recurrent cell know of it, and the table they stand in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..cells import GRU_GATES, LSTM_GATES, GRUCell, LSTMCell
+from .laws import Law
+from .recurrence import Recurrence
+
+CELL_LAWS: dict[str, Law] = {}
+
+
+@dataclass
+class CellInfo:
+    """What is known about a recurrence under test.
+
+    recurrence: of a cell, or of code written by hand. gates: for each weight whose rows are blocks
+    of H units, one for each gate, the letters of its gates in order ("ifgo"); found out where it is
+    not said. reference: the same recurrence in plain NumPy, called like the forward of a pair.
+    """
+
+    recurrence: Recurrence
+    gates: dict[str, str] = field(default_factory=dict)
+    reference: Callable | None = None
+
+    def __post_init__(self):
+        self.gates = {**_gates(self.recurrence), **self.gates}
+
+    @property
+    def name(self) -> str:
+        return self.recurrence.name
+
+    @property
+    def cell(self):
+        """Makes the minigrad cell for (I, H); None for code written by hand."""
+        return self.recurrence.cell
+
+    def argument(self, i: int) -> str:
+        """What argument i of the recurrence is called."""
+        return self.recurrence.at(2, 3).names[i]
+
+
+def _gates(recurrence: Recurrence) -> dict[str, str]:
+    """The letters of the gates of each weight of k H rows, k > 1: those of the library's own cells,
+    for others the numbers 0 to k - 1."""
+    sizes = (3, 5)  # what is a multiple of H for both is so by design
+    try:
+        shapes = [recurrence.at(2, H).weights for H in sizes]
+        cell = recurrence.cell and recurrence.cell(2, sizes[0])
+    except Exception:  # a recurrence that cannot be made: that is for the laws to find
+        return {}
+    letters = {}
+    for name in shapes[0]:
+        counts = {s[name][0] / H if s.get(name) else 0 for s, H in zip(shapes, sizes, strict=True)}
+        k = counts.pop()
+        if counts or k not in range(2, 11):
+            continue
+        own = {LSTMCell: LSTM_GATES, GRUCell: GRU_GATES}
+        named = [gates for kind, gates in own.items() if isinstance(cell, kind) and len(gates) == k]
+        letters[name] = named[0] if named else "0123456789"[: int(k)]
+    return letters
