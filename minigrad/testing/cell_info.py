@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from ..cells import GRU_GATES, LSTM_GATES, GRUCell, LSTMCell
+from .. import kernels
+from ..cells import GRU_GATES, LSTM_GATES, Cell, GRUCell, LSTMCell
 from .laws import Law
 from .recurrence import Recurrence
+from .subject import Pair
 
 CELL_LAWS: dict[str, Law] = {}
 
@@ -36,6 +40,24 @@ class CellInfo:
     def cell(self):
         """Makes the minigrad cell for (I, H); None for code written by hand."""
         return self.recurrence.cell
+
+    @cached_property
+    def takes_lengths(self) -> bool:
+        """Whether rows may have lengths; written by hand, the forward may know nothing of them."""
+        subject = self.recurrence.at(2, 3).subject
+        if not isinstance(subject, Pair):
+            return True
+        try:
+            takes = inspect.signature(subject.primal).parameters
+        except (TypeError, ValueError):
+            return True
+        return "lengths" in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values())
+
+    @cached_property
+    def promises_bits(self) -> bool:
+        """Whether the library's bit contract holds: its own cells, on the C kernels."""
+        made = self.cell and self.recurrence.at(2, 3).cell
+        return type(made).__module__ == Cell.__module__ and kernels.backend() == "c"
 
     def argument(self, i: int) -> str:
         """What argument i of the recurrence is called."""

@@ -52,13 +52,20 @@ class Sized:
     """A recurrence for I features and H units, seen as a `Subject`, which `subject` is.
 
     state: the shapes of the parts of a state, without the rows. weights: shapes by name. names: of
-    all arguments in order: "xs", "h0", "c0", ..., then the weights.
+    all arguments in order: "xs", "h0", "c0", ..., then the weights. cell: the minigrad cell, or
+    None.
     """
 
     def __init__(
-        self, subject: Subject, state: Sequence[Shape], weights: dict[str, Shape], own: dict
+        self,
+        subject: Subject,
+        state: Sequence[Shape],
+        weights: dict[str, Shape],
+        own: dict,
+        cell: Cell | None = None,
     ):
         self.subject, self.state, self.weights, self.own = subject, tuple(state), weights, own
+        self.cell = cell
         self.parts = state_names(len(self.state))
         self.names = ("xs", *[f"{p}0" for p in self.parts], *weights)
 
@@ -176,6 +183,7 @@ def of_cell(
             [tuple(p.shape[1:]) for p in parts],
             {k: tuple(v.shape) for k, v in own.items()},
             own,
+            made,
         )
 
     return Recurrence(name or name_of(make), sized, origin or origin_of(make), cell)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class Result:
     tried, of which `inconclusive` and `not_applicable` were. resolution: the smallest relative
     error that every conclusive example would have shown (the median of theirs). margin: the largest
     difference seen, in units of its tolerance. Of a failure: the minimal example and the finding.
+    notes: of each thing noted without being demanded, in how many examples it held: "97 of 100".
     """
 
     law: Law
@@ -39,6 +40,7 @@ class Result:
     method: str = ""
     example: Any = None
     finding: Finding | None = None
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 class _Tally:
@@ -49,6 +51,7 @@ class _Tally:
         self.examples = self.inconclusive = self.not_applicable = self.evaluations = 0
         self.resolutions: list[float] = []
         self.margin, self.method, self.reason = 0.0, "", ""
+        self.notes: dict[str, list[bool]] = {}
 
     def trial(self, example) -> Trial:
         """One trial, counted; raises `Broken` if the law does not hold."""
@@ -66,6 +69,8 @@ class _Tally:
             self.evaluations += trial.evaluations
             self.margin = max(self.margin, trial.margin)
             self.method = self.method or trial.method
+            for what, fact in trial.notes.items():
+                self.notes.setdefault(what, []).append(fact)
             if 0 < trial.resolution < math.inf:
                 self.resolutions.append(trial.resolution)
         return trial
@@ -82,6 +87,7 @@ class _Tally:
         return Result(
             self.law, verdict, reason, self.examples, self.inconclusive, self.not_applicable,
             middle, self.margin, self.evaluations, self.method, example, finding,
+            {what: f"{sum(facts)} of {len(facts)}" for what, facts in self.notes.items()},
         )  # fmt: skip
 
 
