@@ -92,14 +92,15 @@ def C6(trial: Trial, info: CellInfo, example: Sequences):
     found = []
     for b in range(example.N):
         lengths = None if case.lengths is None else case.lengths[[b]]
-        run, which, facts = _of_rows(case, b, lengths), f"of row {b} alone", {"row": b}
-        case.agree_outputs(case.outputs(run), _pick(case, case.run, b), which, facts=facts)
-        found.append(run.pull(*_cotangents(case, b)))
-        slopes, own = case.slopes(found[-1]), _pick_slopes(case, b)
+        alone, which, facts = _of_rows(case, b, lengths), f"of row {b} against it alone", {"row": b}
+        case.agree_outputs(_pick(case, case.run, b), case.outputs(alone), which, facts=facts)
+        found.append(alone.pull(*_cotangents(case, b)))
+        own, slopes = _pick_slopes(case, b), case.slopes(found[-1])
+        expected = {name: slopes[name] for name in own}
         loose = _regrouped(case, own)
-        case.agree_gradients(slopes, own, which, loose=loose, facts=facts)
-    got = total([g.weights for g in found])
-    case.agree_gradients(case.gradients.weights, got, "against the rows' sum", loose=got)
+        case.agree_gradients(own, expected, which, loose=loose, facts=facts)
+    summed = total([g.weights for g in found])
+    case.agree_gradients(case.gradients.weights, summed, "against the rows' sum", loose=summed)
 
     if example.N > 1:
         b = example.seed % example.N
@@ -227,7 +228,7 @@ def C9(trial: Trial, info: CellInfo, example: Sequences):
     assert case.lengths is not None
     found = []
     for b, end in enumerate(map(int, case.lengths)):
-        run, which = _of_rows(case, b, None, end), f"of row {b} alone, of length {end}"
+        run, which = _of_rows(case, b, None, end), f"of row {b} against it alone, of length {end}"
         facts = {"row": b, "end": end}
         case.agree_outputs(_pick(case, case.run, b, end), case.outputs(run), which, facts=facts)
         g = run.pull(*_cotangents(case, b, end))
@@ -237,8 +238,8 @@ def C9(trial: Trial, info: CellInfo, example: Sequences):
         expected = {n: expected[n] for n in own}
         loose = _regrouped(case, own)
         case.agree_gradients(own, expected, which, loose=loose, facts=facts)
-    got = total(found)
-    case.agree_gradients(case.gradients.weights, got, "against the rows' sum", loose=got)
+    summed = total(found)
+    case.agree_gradients(case.gradients.weights, summed, "against the rows' sum", loose=summed)
 
 
 def flipped(a: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:

@@ -33,22 +33,23 @@ def C1(trial: Trial, info: CellInfo, example: Sequences):
         before, after = np.minimum(case.lengths, k), np.maximum(case.lengths - k, 0)
     first = case.at(xs=case.xs[:k], lengths=before)
     second = case.at(xs=case.xs[k:], state=first.last, lengths=after)
-    which, facts = f"in two pieces, cut at step {k}", {"cut": k}
+    which, facts = f"against two pieces, cut at step {k}", {"cut": k}
     trial.true(
         first.ys.shape[2:] == second.ys.shape[2:] == case.run.ys.shape[2:], f"ys {which}",
         f"(T, N, *{case.run.ys.shape[2:]})", f"shapes {first.ys.shape} and {second.ys.shape}",
         facts=case.facts(**facts),
     )  # fmt: skip
-    whole = Run(np.concatenate([first.ys, second.ys]), second.last, second.pull)
-    case.agree_outputs(case.outputs(whole), case.outputs(case.run), which, facts=facts)
+    pieces = Run(np.concatenate([first.ys, second.ys]), second.last, second.pull)
+    case.agree_outputs(case.outputs(case.run), case.outputs(pieces), which, facts=facts)
 
     late = second.pull(dys[k:], dlast)
     early = first.pull(dys[:k], late.state)
-    got = case.slopes(early)
-    got["xs"] = np.concatenate([early.xs, late.xs])
+    joined = case.slopes(early)
+    joined["xs"] = np.concatenate([early.xs, late.xs])
     for name, g in late.weights.items():
-        got[name] = got[name] + g
-    case.agree_gradients(got, case.slopes(case.gradients), which, loose=got, facts=facts)
+        joined[name] = joined[name] + g
+    whole = case.slopes(case.gradients)
+    case.agree_gradients(whole, joined, which, loose=joined, facts=facts)
 
 
 @law(CELL_LAWS, "C2", "weights collect the gradients of all steps, chained by hand", share=0.3)
@@ -69,12 +70,11 @@ def C2(trial: Trial, info: CellInfo, example: Sequences):
         after = found.state
         steps.append(found.weights)
         xs.append(found.xs)
-    got = {"xs": np.concatenate([*xs[::-1], case.xs[:0]])}
-    got |= dict(zip(case.sized.names[1:], after, strict=False))
-    got |= total([_zeros(case), *steps])
-    facts = {"steps": _by_step(steps)}
-    which = "step by step"
-    case.agree_gradients(got, case.slopes(case.gradients), which, loose=got, facts=facts)
+    chained = {"xs": np.concatenate([*xs[::-1], case.xs[:0]])}
+    chained |= dict(zip(case.sized.names[1:], after, strict=False))
+    chained |= total([_zeros(case), *steps])
+    whole, facts = case.slopes(case.gradients), {"steps": _by_step(steps)}
+    case.agree_gradients(whole, chained, "against step by step", loose=chained, facts=facts)
 
 
 def _step(case: Case, t: int, state, weights: Named | None = None) -> Run:
@@ -223,7 +223,8 @@ def _moves(case: Case, arguments, output: int | None) -> float:
     values = []
     for side in (0, 1, -1):
         args = [
-            a + side * h * signed(a.shape, case.example.seed, 320, i) if i in arguments else a
+            a.astype(np.float64)
+            + (side * h * signed(a.shape, case.example.seed, 320, i) if i in arguments else 0)
             for i, a in enumerate(case.arguments())
         ]
         n = len(case.state)
@@ -250,10 +251,9 @@ def C20(trial: Trial, info: CellInfo, example: Sequences):
     """
     case = Case(trial, info, example)
     steps = _copies_of_cell(case) if info.cell else _copies_by_hand(case)
-    got = total([_zeros(case), *steps])
-    expected = {name: case.slopes(case.gradients)[name] for name in got}
-    which, facts = "of a copy for each step, summed", {"steps": _by_step(steps[::-1])}
-    case.agree_gradients(expected, got, which, loose=got, facts=facts)
+    summed, facts = total([_zeros(case), *steps]), {"steps": _by_step(steps[::-1])}
+    which = "against the sum over copies, one for each step"
+    case.agree_gradients(case.gradients.weights, summed, which, loose=summed, facts=facts)
 
 
 def _copies_by_hand(case: Case) -> list[Named]:
