@@ -165,6 +165,7 @@ def of_cell(
                 f"expected a Cell, got {type(made).__name__}",
                 "pass a subclass of mg.nn.Cell, or a function of (I, H) that returns a cell",
             )
+        made.eval()  # random masks have a law of their own, C19
         return made
 
     def sized(I, H):  # noqa: E741
