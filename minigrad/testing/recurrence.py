@@ -175,6 +175,8 @@ def of_cell(
 
         def unfolded(xs, *rest, lengths=None, reverse=False, fused="auto"):
             n = len(parts)
+            if xs.dtype.kind == "c":  # a complex step: of what a fused op means
+                fused = False
             copy = with_tensors(made, dict(zip(own, rest[n:], strict=True)))
             out = unfold(copy, xs, form.build(rest[:n]), lengths, reverse, fused)
             return out.ys, *tree.flatten(out.state)[0]
