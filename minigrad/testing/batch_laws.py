@@ -99,7 +99,7 @@ def C6(trial: Trial, info: CellInfo, example: Sequences):
         expected = {name: slopes[name] for name in own}
         loose = _regrouped(case, own)
         case.agree_gradients(own, expected, which, loose=loose, facts=facts)
-    summed = total([g.weights for g in found])
+    summed = total([case.no_weights(), *[g.weights for g in found]])
     case.agree_gradients(case.gradients.weights, summed, "against the rows' sum", loose=summed)
 
     if example.N > 1:
@@ -182,6 +182,8 @@ def C8(trial: Trial, info: CellInfo, example: Sequences):
     Finds a part of the state that goes on, forwards or backwards, and a mask of another step.
     """
     example = ragged(info, example, least=1)
+    if not example.N:
+        raise NotApplicable("no rows")
     lengths = np.array(example.lengths)
     never = example.seed % example.N  # a row that never begins
     lengths[never] = 0
@@ -238,7 +240,7 @@ def C9(trial: Trial, info: CellInfo, example: Sequences):
         expected = {n: expected[n] for n in own}
         loose = _regrouped(case, own)
         case.agree_gradients(own, expected, which, loose=loose, facts=facts)
-    summed = total(found)
+    summed = total([case.no_weights(), *found])
     case.agree_gradients(case.gradients.weights, summed, "against the rows' sum", loose=summed)
 
 
@@ -278,6 +280,8 @@ def C12(trial: Trial, info: CellInfo, example: Sequences):
     Code by hand gets its two halves of one array of cotangents as views, and must leave it as it
     is. Finds a gradient of xs from one direction only, and dx written over dy.
     """
+    if info.cell is None and example.seed % 2:  # where it fits, dx may lie in the memory of dy
+        example = replace(example, I=example.H)
     two = [Case(trial, info, example), Case(trial, info, replace(example, seed=_other(example, 1)))]
     two[1].xs, two[1].lengths = two[0].xs, two[0].lengths
     if info.cell is None:

@@ -113,7 +113,12 @@ class Case:
         """Gradients by name of the argument."""
         return dict(zip(self.sized.names, _all(found), strict=True))
 
+    def no_weights(self) -> Named:
+        """Gradients of the weights that are zero."""
+        return {name: np.zeros_like(w) for name, w in self.weights.items()}
+
     def arguments(self) -> list[np.ndarray]:
+        """In the order of their names."""
         return [self.xs, *self.state, *self.weights.values()]
 
     # --- comparing -------------------------------------------------------------------------------

@@ -82,10 +82,13 @@ class Sized:
 
         What is positive stays so; zeros become generic numbers. Without own values: drawn ones.
         """
-        drawn = example.weights(self.weights)
+        all_own = bool(self.own) and all(first.all() for first in self.own.values())
+        drawn = {} if all_own else example.weights(self.weights)
         for i, (name, first) in enumerate(self.own.items()):
             factor = 0.5 + generator(example.seed, 40, i).random(first.size).reshape(first.shape)
-            moved = np.where(first == 0, 0.3 * drawn[name], first * factor * example.gain)
+            moved = first * factor * example.gain
+            if not all_own:
+                moved = np.where(first == 0, 0.3 * drawn[name], moved)
             drawn[name] = moved.astype(example.dtype)
         return drawn
 

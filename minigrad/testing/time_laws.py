@@ -72,7 +72,7 @@ def C2(trial: Trial, info: CellInfo, example: Sequences):
         xs.append(found.xs)
     chained = {"xs": np.concatenate([*xs[::-1], case.xs[:0]])}
     chained |= dict(zip(case.sized.names[1:], after, strict=False))
-    chained |= total([_zeros(case), *steps])
+    chained |= total([case.no_weights(), *steps])
     whole, facts = case.slopes(case.gradients), {"steps": _by_step(steps)}
     case.agree_gradients(whole, chained, "against step by step", loose=chained, facts=facts)
 
@@ -81,10 +81,6 @@ def _step(case: Case, t: int, state, weights: Named | None = None) -> Run:
     """Step t run by itself."""
     left = None if case.lengths is None else np.clip(case.lengths - t, 0, 1)
     return case.at(xs=case.xs[t : t + 1], state=state, weights=weights, lengths=left)
-
-
-def _zeros(case: Case) -> Named:
-    return {name: np.zeros_like(w) for name, w in case.weights.items()}
 
 
 def _by_step(steps: list[Named]) -> Named:
@@ -109,7 +105,7 @@ def C3(trial: Trial, info: CellInfo, example: Sequences):
     found = case.gradients
     state = dict(zip(case.sized.names[1:], case.dlast, strict=False))
     case.agree_gradients(case.slopes(found), state, "after no steps", exact=True)
-    case.agree_gradients(case.slopes(found), _zeros(case), "after no steps", exact=True)
+    case.agree_gradients(case.slopes(found), case.no_weights(), "after no steps", exact=True)
     for i, (name, g) in enumerate(zip(case.sized.names[1:], found.state, strict=False)):
         for what, other in (
             *((f"the cotangent of the last {p}", d)
@@ -251,7 +247,7 @@ def C20(trial: Trial, info: CellInfo, example: Sequences):
     """
     case = Case(trial, info, example)
     steps = _copies_of_cell(case) if info.cell else _copies_by_hand(case)
-    summed, facts = total([_zeros(case), *steps]), {"steps": _by_step(steps[::-1])}
+    summed, facts = total([case.no_weights(), *steps]), {"steps": _by_step(steps[::-1])}
     which = "against the sum over copies, one for each step"
     case.agree_gradients(case.gradients.weights, summed, which, loose=summed, facts=facts)
 

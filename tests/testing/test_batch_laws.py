@@ -1,5 +1,6 @@
 """Laws over rows, lengths, directions, layers: right recurrences pass, each law finds its bugs."""
 
+import contextlib
 import sys
 
 import numpy as np
@@ -244,4 +245,33 @@ def test_code_that_leaves_what_it_likes_in_the_padding():
     info = CellInfo(of_pair(kept, vjp, shapes))
     for id in ("C1", "C5", "C6", "C7", "C8", "C9"):
         _, finding = trials(info, id, 8)
+        assert finding is None, finding
+
+
+class Sum(mg.nn.Cell):
+    """A cell that learns nothing."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def initial_state(self, batch_size, dtype):
+        return mg.tensor(np.zeros((batch_size, self.size), dtype))
+
+    def __call__(self, x, state):
+        state = state + x
+        return state, state
+
+
+@pytest.mark.parametrize("lengths", [None, ()])
+@pytest.mark.parametrize("id", [*IDS, "C1", "C2", "C3", "C4", "C10", "C14", "C20"])
+def test_no_rows_and_no_weights(id, lengths):
+    summing = CellInfo(of_cell(lambda I, H: Sum(I), "sum"))  # noqa: E741
+    for info in (summing, RIGHT["GRUCell"](), of_rnn()):
+        for T in (0, 2):
+            example = Sequences(T, 0, 3, 2, lengths=lengths)
+            if CELL_LAWS[id].unless(info) is None:
+                with contextlib.suppress(NotApplicable):
+                    CELL_LAWS[id].check(Trial(), info, example)
+    if CELL_LAWS[id].unless(summing) is None:
+        _, finding = trials(summing, id, 5)
         assert finding is None, finding
