@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import UsageError
+from .expand import identity
 from .graph import Tensor
 from .module import Module, Parameter, check_sizes, generator
 from .ops import add, affine, sigmoid, split, tanh
@@ -70,6 +71,16 @@ def lstm_step(x, state, W, U, b):
     return h, LSTMState(h, c)
 
 
+def _read_once(state):
+    """A state that a step uses in several places, as one place.
+
+    What comes back from them is added up there before it meets the cotangent of the output, also
+    when another row of the batch has ended and a `where` stands in between: so the gradient of a
+    row has the same bits whatever the rows beside it do.
+    """
+    return identity(state)
+
+
 def gru_step(x, state, W, U, b_x, b_h):
     """One step of a gated recurrent unit that resets after the recurrent product.
 
@@ -79,6 +90,7 @@ def gru_step(x, state, W, U, b_x, b_h):
     x (N, I), h (N, H), W (3H, I), U (3H, H), b_x and b_h (3H,).
     Source: Cho et al. 2014, in the form of PyTorch; Goodfellow et al., section 10.10.2.
     """
+    state = _read_once(state)
     xr, xz, xn = split(affine(x, W, b_x), sections=len(GRU_GATES), axis=-1)
     hr, hz, hn = split(affine(state, U, b_h), sections=len(GRU_GATES), axis=-1)
     r, z = sigmoid(xr + hr), sigmoid(xz + hz)
@@ -97,6 +109,7 @@ def gru_step_before(x, state, W, U, U_n, b_x, b_h, b_n):
     b_h (2H,), b_n (H,).
     Source: Cho et al. 2014, equations 5 to 8; Goodfellow et al., equation 10.45.
     """
+    state = _read_once(state)
     xr, xz, xn = split(affine(x, W, b_x), sections=len(GRU_GATES), axis=-1)
     hr, hz = split(affine(state, U, b_h), sections=2, axis=-1)
     r, z = sigmoid(xr + hr), sigmoid(xz + hz)

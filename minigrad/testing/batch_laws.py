@@ -97,8 +97,7 @@ def C6(trial: Trial, info: CellInfo, example: Sequences):
         found.append(alone.pull(*_cotangents(case, b)))
         own, slopes = _pick_slopes(case, b), case.slopes(found[-1])
         expected = {name: slopes[name] for name in own}
-        loose = _regrouped(case, own)
-        case.agree_gradients(own, expected, which, loose=loose, facts=facts)
+        case.agree_gradients(own, expected, which, facts=facts)
     summed = total([case.no_weights(), *[g.weights for g in found]])
     case.agree_gradients(case.gradients.weights, summed, "against the rows' sum", loose=summed)
 
@@ -117,15 +116,6 @@ def C6(trial: Trial, info: CellInfo, example: Sequences):
         own = _pick_slopes(case, b)
         got = {name: rows(slopes[name], b, int(name == "xs")) for name in own}
         case.agree_gradients(got, own, which, facts=facts)
-
-
-def _regrouped(case: Case, names: Named) -> Named:
-    """The names, if the library's sums for them are grouped by what other rows do.
-
-    A GRU's state is used several times within a step. Where some row of the batch has ended, these
-    contributions are added up before that of the output joins them, otherwise one after another.
-    """
-    return names if case.lengths is not None and isinstance(case.sized.cell, GRUCell) else {}
 
 
 @law(CELL_LAWS, "C7", "what stands in the padding changes nothing", needs_lengths, share=0.7)
@@ -238,8 +228,7 @@ def C9(trial: Trial, info: CellInfo, example: Sequences):
         expected = case.slopes(g)
         own = _pick_slopes(case, b, end)
         expected = {n: expected[n] for n in own}
-        loose = _regrouped(case, own)
-        case.agree_gradients(own, expected, which, loose=loose, facts=facts)
+        case.agree_gradients(own, expected, which, facts=facts)
     summed = total([case.no_weights(), *found])
     case.agree_gradients(case.gradients.weights, summed, "against the rows' sum", loose=summed)
 
