@@ -23,7 +23,8 @@ ENTRIES = 300  # a larger gradient is located by a sample of its entries
 UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}
 
 # Rounding of the code under test: what so many operations behind an entry may do to it; and, since
-# a derivative near 0 may be a difference of numbers that are not, to the largest cotangent.
+# a derivative near 0 may be a difference of numbers that are not, to the largest cotangent, times
+# the largest output (1 - y^2 within a function is off by u, however small, and then multiplied).
 OPERATIONS, FLOOR = 625, 0.3
 
 TINY = float(np.finfo(np.float64).tiny)
@@ -113,7 +114,7 @@ class Call:
             if exact or not is_float(a):
                 trial.same(a, b, said)
             else:
-                agree(trial, a, b, top(b), lambda j=j: self.noises[0][j], said)
+                agree(trial, a, b, self.scale, lambda j=j: self.noises[0][j], said)
 
     def grads_agree(
         self,
@@ -155,6 +156,13 @@ class Call:
             for moved, a, b in zip(grads, self.whole(pull(*gs)), self.grads, strict=True):
                 np.maximum(moved, apart(a, b), out=moved)
         return [16 * x for x in outs], [16 * x for x in grads]
+
+    @property
+    def scale(self) -> float:
+        """The largest entry of an output, but not less than 1."""
+        return max(
+            [1.0, *[top(o) for o, g in zip(self.outs, self.gs, strict=True) if g is not None]]
+        )
 
     @property
     def largest(self) -> float:
@@ -223,9 +231,10 @@ def dot_test(trial: Trial, call: Call, most: int | None = None) -> bool:
         if not np.isfinite(out).all():
             raise NotApplicable("the output is not finite")
     blind, smooth = "", True
+    kinks = [np.zeros(o.shape, bool) for o in call.outs]
     with oracle.lent():
         for U in directions(call)[:most]:
-            direction = _Direction(trial, call, U)
+            direction = _Direction(trial, call, U, kinks)
             blind = direction.test() or blind
             smooth &= direction.smooth
     if blind:
@@ -271,10 +280,10 @@ def _only(call: Call, moved: dict) -> list:
 
 
 class _Direction:
-    """The test along one direction."""
+    """The test along one direction; `kinks` were found along others, and grow."""
 
-    def __init__(self, trial: Trial, call: Call, U: list):
-        self.trial, self.call, self.U, self.smooth = trial, call, U, True
+    def __init__(self, trial: Trial, call: Call, U: list, kinks: Sequence = ()):
+        self.trial, self.call, self.U, self.smooth, self.kinks = trial, call, U, True, kinks
 
     def test(self) -> str:
         """Raises `Broken`, or says why nothing is known (an empty text: something is)."""
@@ -299,9 +308,11 @@ class _Direction:
         self.smooth = not any(u.any() for u in unknown)
         self.compare(est, V, grads, unknown)
         self.between(est)
+        for kink, e in zip(self.kinks, est, strict=True):
+            kink |= e.kink
         if any(v.any() for v in V):
             return ""
-        if any(w.any() for w in wide):
+        if any((w & ~k).any() for w, k in zip(wide, self.kinks, strict=True)):
             return "the error bar of the oracle is wider than the resolution asked for"
         return ""
 
@@ -336,7 +347,7 @@ class _Direction:
         call = self.call
         scale = max([top(np.where(v == 0, 0, e.value)) for e, v in zip(est, V, strict=True)])
         size = max([top(o) for o, g in zip(call.outs, call.gs, strict=True) if g is not None])
-        limit = max(RESOLUTION * scale, 1e-10 * size, rounded(0.0, self.norm()))
+        limit = max(RESOLUTION * scale, 1e-10 * size, rounded(0.0, self.norm() * call.scale))
         return [(np.where(v == 0, 0, e.error) > limit) for e, v in zip(est, V, strict=True)]
 
     def norm(self) -> float:
@@ -361,7 +372,10 @@ class _Direction:
         )
         size = float(np.sum(np.abs(ours)) + np.sum(np.abs(theirs)))
         largest = max([float(np.max(np.abs(v), initial=0)) for v in V])
-        tolerance = bar + rounded(size, self.norm() * largest)
+        tolerance = bar + rounded(size, self.norm() * largest * self.call.scale)
+        tolerance += self.trial.atol * self.norm() * largest + self.trial.rtol * float(
+            np.sum(np.abs(theirs))
+        )
         return float(np.sum(ours)), float(np.sum(theirs)), tolerance, size
 
     def compare(self, est, V, grads, unknown) -> None:
@@ -537,7 +551,9 @@ def locate(trial: Trial, call: Call, U, V, grads, totals) -> Finding:
             bar += float(np.sum(np.abs(v[used]) * np.where(e.kink[used], np.inf, e.error[used])))
             size += float(np.sum(np.abs(v[used] * e.value[used])))
         numeric[i].flat[k] = value
-        errors[i].flat[k] = bar + rounded(size, largest) if np.isfinite(bar + size) else np.inf
+        errors[i].flat[k] = (
+            bar + rounded(size, largest * call.scale) if np.isfinite(bar + size) else np.inf
+        )
     facts = {
         "gradients": {call.info.argument(i): g for i, g in zip(call.wrt, grads, strict=True)},
         "numeric": {call.info.argument(i): numeric[i] for i in call.wrt},

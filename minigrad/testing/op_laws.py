@@ -243,6 +243,8 @@ def P6(trial: Trial, info: OpInfo, example: Example):
     nothing = [np.zeros_like(g) for g in got]
     call.grads_agree(trial, got, nothing, "{} for a cotangent of zeros", exact=True)
     for k in (-40, 40):
+        if k > 0 and max(map(top, usual)) > 2.0**900:  # it would overflow
+            continue
         scaled = [None if g is None else np.ldexp(g, k) for g in call.gs]
         got = [np.ldexp(g, -k) for g in call.gradients(scaled)]
         what = f"2^{-k} times {{}} for 2^{k} times the cotangent"
@@ -603,7 +605,7 @@ def P15(trial: Trial, info: OpInfo, example: Example):
         return noises[part][n]
 
     def compare(got, expected, size, more: Callable, what: str, name: str | None = None):
-        bound = rounded(np.abs(expected), size, "float32") / 8 + 1e-36
+        bound = rounded(np.abs(expected), size, "float32") + 1e-36
         if (apart(got, expected) > bound).any():
             bound = bound + more()
         trial.close(got.astype(np.float64), expected, bound, what, input=name)
@@ -611,11 +613,11 @@ def P15(trial: Trial, info: OpInfo, example: Example):
     for j, (a, b) in enumerate(zip(single.outs, double.outs, strict=True)):
         if is_float(a):
             more = lambda j=j: noise(0, j)  # noqa: E731
-            compare(a, b, top(b), more, f"{single.called(j)} in float32")
+            compare(a, b, double.scale, more, f"{single.called(j)} in float32")
     for n, g in enumerate(single.grads):
         if np.isfinite(double.grads[n]).all():
             name = info.argument(single.wrt[n])
-            size = max(single.largest, top(double.grads[n]))
+            size = max(single.largest * double.scale, top(double.grads[n]))
             more = lambda n=n: noise(1, n)  # noqa: E731
             compare(g, double.grads[n], size, more, f"the gradient of {name} in float32", name)
 
