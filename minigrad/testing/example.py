@@ -148,7 +148,7 @@ class Example:
     """One call of an op: `Array`s and constants, keyword parameters, and how gradients are asked.
 
     shared: (i, j): argument j is the very array that argument i is. silent: this output gets no
-    cotangent.
+    cotangent. plain: the first cotangent is all ones, which is easier to read than a generic one.
     """
 
     args: tuple
@@ -156,6 +156,7 @@ class Example:
     seed: int = 0
     shared: tuple[int, int] | None = None
     silent: int | None = None
+    plain: bool = False
 
     @cached_property
     def wrt(self) -> tuple[int, ...]:
@@ -175,6 +176,8 @@ class Example:
 
     def cotangents(self, outs: Sequence[np.ndarray], k: int = 0) -> list[np.ndarray]:
         """A generic cotangent for each output; k: another one."""
+        if self.plain and k == 0:
+            return [np.ones_like(o) for o in outs]
         return [
             np.asarray(signed(o.shape, self.seed, 1000 + k, i)).astype(o.dtype)
             for i, o in enumerate(outs)
@@ -198,7 +201,7 @@ class Example:
         """The same example with its values written out, so that they no longer need the seed."""
         made = self.arrays()
         args = [
-            replace(a, data=x, layout="C") if isinstance(a, Array) else a
+            replace(a, data=np.array(x)) if isinstance(a, Array) else a
             for a, x in zip(self.args, made, strict=True)
         ]
         return replace(self, args=tuple(args))
@@ -218,6 +221,8 @@ class Example:
             lines.append(f"argument {self.shared[1]} is argument {self.shared[0]}")
         if self.silent is not None:
             lines.append(f"no cotangent for output {self.silent}")
+        if self.plain:
+            lines.append("a cotangent of ones")
         return lines
 
 
@@ -227,7 +232,9 @@ class Sequences:
 
     T steps, N rows, I features, H units; lengths of the rows or None; gain: scale of the weights
     (a large one saturates gates); start: whether the initial state is random (or zero); cut: where
-    laws that need one cut time in two. values, layout: of the inputs xs.
+    laws that need one cut time in two. values, layout: of the inputs xs. plain: as of an `Example`.
+    data: values in place of drawn ones, by name: "xs", "s0", "s1", ... for the parts of the initial
+    state, and the names of weights. Where a law asks for a larger array, they are its beginning.
     """
 
     T: int
@@ -242,26 +249,43 @@ class Sequences:
     values: str = "generic"
     layout: str = "C"
     seed: int = 0
+    plain: bool = False
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def given(self, name: str, drawn: np.ndarray) -> np.ndarray:
+        """What stands in the array of this name: what `data` says, or else what was drawn."""
+        if name not in self.data:
+            return drawn
+        given, made = np.asarray(self.data[name]), np.array(drawn)
+        if given.ndim != made.ndim:
+            return drawn
+        both = tuple([slice(min(m, n)) for m, n in zip(given.shape, made.shape, strict=True)])
+        made[both] = given[both]
+        return made
 
     def xs(self) -> np.ndarray:
         """The inputs (T, N, I); what stands in the padding is generic, too."""
         shape = (self.T, self.N, self.I)
-        return Array(shape, self.dtype, self.layout, self.values).array(self.seed, 0)
+        drawn = Array(shape, self.dtype, values=self.values).array(self.seed, 0)
+        return lay(self.given("xs", drawn), self.layout)
 
     def state(self, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
         """An initial state: a part (N, *shape) for each shape."""
         return [
-            Array((self.N, *s), self.dtype).array(self.seed, 10 + i) * self.start
+            self.given(
+                f"s{i}", Array((self.N, *s), self.dtype).array(self.seed, 10 + i) * self.start
+            )
             for i, s in enumerate(shapes)
         ]
 
     def weights(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         """Generic weights by name, scaled by the gain and by 1/sqrt(columns)."""
-        return {
-            name: (Array(s, "float64").array(self.seed, 20 + i) * self.gain
-                   / np.sqrt(max(1, s[-1] if len(s) > 1 else 1))).astype(self.dtype)
-            for i, (name, s) in enumerate(shapes.items())
-        }  # fmt: skip
+        made = {}
+        for i, (name, s) in enumerate(shapes.items()):
+            scale = self.gain / np.sqrt(max(1, s[-1] if len(s) > 1 else 1))
+            drawn = Array(s, "float64").array(self.seed, 20 + i) * scale
+            made[name] = self.given(name, drawn.astype(self.dtype))
+        return made
 
     def cotangents(self, outs: Sequence[np.ndarray], k: int = 0) -> list[np.ndarray]:
         """A generic cotangent for each output; k: another one."""
@@ -278,4 +302,6 @@ class Sequences:
         for name, plain in (("gain", 1.0), ("start", True), ("values", "generic"), ("layout", "C")):
             if getattr(self, name) != plain:
                 lines.append(f"{name}: {getattr(self, name)}")
+        if self.plain:
+            lines.append("a cotangent of ones")
         return lines

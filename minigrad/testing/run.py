@@ -14,6 +14,7 @@ from .laws import Broken, Finding, Inconclusive, Law, NotApplicable, Trial
 from .strategies import Structure
 
 EXAMPLES = 100
+WITNESSES = 16  # failing examples kept for the diagnosis, at most
 POWERLESS = 0.1  # more inconclusive examples than this share, and a run proves nothing
 
 
@@ -24,8 +25,10 @@ class Result:
     verdict: "pass", "fail", "inconclusive", or "skip" with its reason. examples: how many were
     tried, of which `inconclusive` and `not_applicable` were. resolution: the smallest relative
     error that every conclusive example would have shown (the median of theirs). margin: the largest
-    difference seen, in units of its tolerance. Of a failure: the minimal example and the finding.
-    notes: of each thing noted without being demanded, in how many examples it held: "97 of 100".
+    difference seen, in units of its tolerance. notes: of each thing noted without being demanded,
+    in how many examples it held: "97 of 100". Of a failure: the minimal example and the finding,
+    and as witnesses the first findings on other examples, not yet shrunk: a minimal example says
+    least about what is wrong.
     """
 
     law: Law
@@ -41,6 +44,7 @@ class Result:
     example: Any = None
     finding: Finding | None = None
     notes: dict[str, str] = field(default_factory=dict)
+    witnesses: list[tuple[Any, Finding]] = field(default_factory=list)
 
 
 class _Tally:
@@ -50,6 +54,7 @@ class _Tally:
         self.law, self.info = law, info
         self.examples = self.inconclusive = self.not_applicable = self.evaluations = 0
         self.resolutions: list[float] = []
+        self.witnesses: list[tuple[Any, Finding]] = []
         self.margin, self.method, self.reason = 0.0, "", ""
         self.notes: dict[str, list[bool]] = {}
 
@@ -59,6 +64,10 @@ class _Tally:
         self.examples += 1
         try:
             attempt(self.law, self.info, example, trial)
+        except Broken as broken:
+            if len(self.witnesses) < WITNESSES:
+                self.witnesses.append((example, broken.finding))
+            raise
         except Inconclusive as why:
             self.inconclusive += 1
             self.reason = str(why)
@@ -88,6 +97,7 @@ class _Tally:
             self.law, verdict, reason, self.examples, self.inconclusive, self.not_applicable,
             middle, self.margin, self.evaluations, self.method, example, finding,
             {what: f"{sum(facts)} of {len(facts)}" for what, facts in self.notes.items()},
+            self.witnesses,
         )  # fmt: skip
 
 

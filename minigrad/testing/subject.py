@@ -7,9 +7,14 @@ brought into the form of a pair (`adapters.py`).
 
 from __future__ import annotations
 
+import functools
 import inspect
+import sys
+import sysconfig
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -36,8 +41,11 @@ class Subject:
     """
 
     name: str
-    origin: str | None = None
     traced = False  # whether minigrad records it, so that there are second orders, modes, an engine
+
+    @cached_property
+    def origin(self) -> str | None:
+        return None
 
     def forward(self, args: Sequence, params: dict) -> tuple[np.ndarray, ...]:
         """The outputs, with nothing recorded; takes complex arrays if the function can."""
@@ -62,7 +70,11 @@ class Traced(Subject):
     def __init__(self, function: Callable, name: str | None = None, origin: str | None = None):
         self.function = function
         self.name = name or name_of(function)
-        self.origin = origin or origin_of(function)
+        self._origin = origin
+
+    @cached_property
+    def origin(self):
+        return self._origin or origin_of(self.function)
 
     def _tensors(self, args, wrt) -> list:
         return [
@@ -147,10 +159,20 @@ class Pair(Subject):
     ):
         self.primal, self.vjp = forward, vjp
         self.name = name or name_of(forward)
-        if origin is None:
-            first, second = origin_of(forward, "forward"), origin_of(vjp, "vjp")
-            origin = f"{first}\n{second}\nf = forward, vjp" if first and second else None
-        self.origin = origin
+        self._origin = origin
+
+    @cached_property
+    def origin(self):
+        if self._origin is not None:
+            return self._origin
+        both = named(lambda value: "" if _is_pair(value, self.primal, self.vjp) else None, "f")
+        if both is not None:
+            return both
+        first, second = origin_of(self.primal, "forward"), origin_of(self.vjp, "vjp")
+        if not first or not second:
+            return None
+        # What both need, such as a line for the import path, once.
+        return "\n".join(dict.fromkeys(f"{first}\n{second}\nf = forward, vjp".splitlines()))
 
     def forward(self, args, params):
         return _outs(self.primal(*args, **params))[0]
@@ -212,16 +234,97 @@ def name_of(function: Callable) -> str:
 
 
 def origin_of(function: Callable, name: str = "f") -> str | None:
-    """Python that makes the function anew, as `name`, in another process."""
+    """Python that makes the function anew, as `name`, in another process; None if no name leads to
+    it.
+
+    >>> print(origin_of(np.tanh))
+    import numpy as np
+    f = np.tanh
+    """
     if isinstance(function, Op):
         return f"from minigrad.graph import registry\n{name} = registry[{function.name!r}]"
-    qualified, module = getattr(function, "__qualname__", "<"), getattr(function, "__module__", "")
-    if "<" in qualified or not module:
+    if isinstance(function, np.ufunc):
+        return f"import numpy as np\n{name} = np.{function.__name__}"
+    if isinstance(function, functools.partial):
+        inner = origin_of(function.func, name)
+        given = [*map(repr, function.args), *[f"{k}={v!r}" for k, v in function.keywords.items()]]
+        made = f"from functools import partial\n{name} = partial({', '.join([name, *given])})"
+        return inner and f"{inner}\n{made}"
+    owner = getattr(function, "__self__", None)
+    if owner is not None and not inspect.ismodule(owner):  # a bound method
+        method = f".{function.__name__}"
+        return named(lambda value: method if value is owner else None, name)
+    # The name it was defined by, if that still leads to it (a decorator may have replaced it).
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    first, *rest = getattr(function, "__qualname__", "<").split(".")
+    found = vars(module).get(first) if module else None
+    for part in rest:
+        found = inspect.getattr_static(found, part, None)
+    if isinstance(found, staticmethod):
+        found = found.__func__
+    if found is function and module is not None:
+        return _find(module, first, "".join(f".{part}" for part in rest), name)
+    return named(lambda value: _part(value, function), name)
+
+
+def _is_pair(value, first, second) -> bool:
+    return type(value) is tuple and len(value) == 2 and value[0] is first and value[1] is second
+
+
+def _part(value, function) -> str | None:
+    """How a function is reached from a value of a module."""
+    if value is function:
+        return ""
+    if type(value) in (tuple, list):
+        for i, part in enumerate(value):
+            if part is function:
+                return f"[{i}]"
+    if type(value) is dict:
+        for key, part in value.items():
+            if part is function and isinstance(key, str | int):
+                return f"[{key!r}]"
+    return None
+
+
+def named(leads_to: Callable[[Any], str | None], name: str) -> str | None:
+    """Python that finds something again by a name in a module that is loaded, and calls it `name`.
+
+    leads_to: what has to follow the name of a value ("", ".info", "[0]"), None if it does not lead
+    there.
+    """
+    for module in list(sys.modules.values()):
+        # Looked at, never asked: a module may load others when it is asked for a name.
+        for first, value in list(getattr(module, "__dict__", {}).items()):
+            rest = leads_to(value)
+            if rest is not None and (found := _find(module, first, rest, name)):
+                return found
+    return None
+
+
+def _find(module: ModuleType, first: str, rest: str, name: str) -> str | None:
+    """Python that imports a module, or runs its file, and takes a name out of it."""
+    file = getattr(module, "__file__", None)
+    if file is None:
         return None
-    if module.split(".")[0] == "minigrad":
-        return f"from {module} import {qualified.split('.')[0]}\n{name} = {qualified}"
-    try:
-        path = Path(inspect.getfile(function)).resolve()
-    except TypeError:
-        return None
-    return f"import runpy\n{name} = runpy.run_path({str(path)!r})[{qualified!r}]"
+    path, parts = Path(file).resolve(), module.__name__.split(".")
+    packages = [sys.modules.get(".".join(parts[:i])) for i in range(1, len(parts))]
+    if parts[0] != "__main__" and all(getattr(p, "__file__", None) for p in packages):
+        root = path.parents[len(parts) - (path.name != "__init__.py")]
+        line = f"from {module.__name__} import {first}\n{name} = {first}{rest}"
+        if _always_importable(root):
+            return line
+        if packages:
+            return f"import sys\nsys.path.insert(0, {str(root)!r})\n{line}"
+    # A test file or a script: it may import what lies beside it, or where pytest looks.
+    near = [p for p in dict.fromkeys(sys.path) if p and Path(p).resolve() in path.parents]
+    line = f"import sys\nsys.path[:0] = {near!r}\n" if near else ""
+    return f"{line}import runpy\n{name} = runpy.run_path({str(path)!r})[{first!r}]{rest}"
+
+
+def _always_importable(folder: Path) -> bool:
+    """Whether another process of this Python imports from the folder, too."""
+    import minigrad
+
+    paths = sysconfig.get_paths()
+    own = Path(minigrad.__file__).resolve().parent.parent
+    return folder in {own, *[Path(paths[k]).resolve() for k in ("stdlib", "purelib", "platlib")]}
