@@ -702,6 +702,8 @@ def _ties(c: _Case):
 
 
 def _missing_term(c: _Case):
+    if c.N.size < 2:  # one number is a multiple of any other
+        return _Fit("", evidence=False)
     lost = c.N - c.A
     found: list[tuple] = []
     for name, term in _terms(c):

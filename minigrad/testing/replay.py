@@ -191,7 +191,8 @@ def _shapes(recurrence) -> str:
         return " + ".join([*terms, *([str(rest)] if rest or not terms else [])])
 
     def shape(a, b, c) -> str:
-        return "(" + "".join(f"{side(*n)}, " for n in zip(a, b, c, strict=True)).rstrip() + ")"
+        sides = [side(*n) for n in zip(a, b, c, strict=True)]
+        return f"({sides[0]},)" if len(sides) == 1 else f"({', '.join(sides)})"
 
     state = [shape(*s) for s in zip(base.state, more_i.state, more_h.state, strict=True)]
     lines = ["def shapes(I, H):", "    weights = {}"]
