@@ -1,10 +1,10 @@
 """Gradients checked by property: for functions at a point, for ops, for recurrent cells.
 
-    gradcheck, gradgradcheck, check_grads     one function at one point
-    check_op, check_cell                      all laws on drawn examples, a test a law
-    numerical_jvp, numerical_jacobian         derivatives with an error bar, no rule needed
-    strategies                                what is drawn: `strategies as mgst`
-    from_torch, from_jax                      functions of other frameworks
+gradcheck, gradgradcheck, check_grads     one function at one point
+check_op, check_cell                      all laws on drawn examples, a test a law
+numerical_jvp, numerical_jacobian         derivatives with an error bar, no rule needed
+strategies                                what is drawn: `strategies as mgst`
+from_torch, from_jax                      functions of other frameworks
 """
 
 from . import strategies

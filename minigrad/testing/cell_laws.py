@@ -79,6 +79,7 @@ def check_cell(
     laws: Sequence[str] | None = None,
     examples: int | None = None,
     seed: int | None = None,
+    origin: str | None = None,
     **options,
 ) -> Callable:
     """A test function with one test a law, for a cell class or a pair (forward, vjp)."""
@@ -90,9 +91,9 @@ def check_cell(
                 "return the shapes of the state's parts, and those of the weights by name",
             )
         forward, vjp = cell
-        recurrence = of_pair(forward, vjp, shapes, name)
+        recurrence = of_pair(forward, vjp, shapes, name, origin)
     else:
-        recurrence = of_cell(cell, name, **options)
+        recurrence = of_cell(cell, name, origin, **options)
     info = CellInfo(recurrence, reference=reference)
     structure = inputs or sequences()
     return collectable(

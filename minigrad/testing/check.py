@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 
 from ..errors import UsageError
+from . import shrink
 from .laws import Law
 from .report import Report
 from .run import EXAMPLES, Result, run
@@ -44,7 +45,7 @@ class Check:
         laws: Sequence[str] | None = None,
         examples: int | None = None,
         seed: int | None = None,
-        simplify: Callable | None = None,
+        simplify: Callable | None = shrink.simplify,
     ):
         self.info, self.structure, self.simplify = info, structure, simplify
         self.skip = dict(skip or {})
@@ -66,8 +67,10 @@ class Check:
         self.laws = {id: law for id, law in table.items() if laws is None or id in laws}
         self.examples, self.seed = examples, seed
 
-    def run_law(self, id: str, examples: int | None = None, seed: int | None = None) -> Result:
-        """What comes of one law."""
+    def run_law(
+        self, id: str, examples: int | None = None, seed: int | None = None, shrink: bool = True
+    ) -> Result:
+        """What comes of one law; without shrink, a failure stays as it was found."""
         law = self.laws[id]
         reason = self.skip.get(id) or law.unless(self.info)
         if reason:
@@ -75,7 +78,7 @@ class Check:
         n = examples or self.examples or EXAMPLES
         return run(
             law, self.info, self.structure, max(1, round(n * law.share)),
-            self.seed if seed is None else seed, self.simplify,
+            self.seed if seed is None else seed, self.simplify, shrink,
         )  # fmt: skip
 
     def run(self, examples: int | None = None, seed: int | None = None) -> list[Result]:

@@ -38,7 +38,7 @@ def check_op(
     skip: dict[str, str] | None = None,
     examples: int | None = None,
     seed: int | None = None,
-    simplify: Callable | None = None,
+    origin: str | None = None,
 ) -> Callable:
     """A test function: the laws P1 to P18 of an op, one test a law when pytest collects it.
 
@@ -57,7 +57,8 @@ def check_op(
     dtypes: in which f can compute. values: the kinds of numbers that are drawn. sharing: whether
     one array may be drawn for two arguments. laws: ids; None takes all. skip: from ids to the
     reason why a law does not hold by design. examples: for a law that deserves all of them, 100 by
-    default. seed: None takes what Hypothesis's profile says.
+    default. seed: None takes what Hypothesis's profile says. origin: lines of Python that make f
+    anew under the name `f`, for the snippet of a report, where that cannot be found out.
 
     The test raises `GradcheckError` at a law that does not hold. Raises `UsageError` for an
     unknown law, a skip without a reason, inputs that cannot be drawn or that f does not take.
@@ -71,7 +72,7 @@ def check_op(
     Traceback (most recent call last):
     minigrad.testing.check.GradcheckError: square: the gradient of x: P7 ...
     """
-    info = f if isinstance(f, OpInfo) else OpInfo(subject_of(f, name))
+    info = f if isinstance(f, OpInfo) else OpInfo(subject_of(f, name, origin))
     changes: dict[str, Any] = {"reference": reference, "rowwise": rowwise}
     changes["names"] = None if names is None else tuple(names)
     changes["dtypes"] = _dtypes(info.name, dtypes) if dtypes != ("float64", "float32") else None
@@ -80,10 +81,7 @@ def check_op(
         info = replace(info, names=_names(f))
     calls = _structure(f, info, inputs, domain)
     structure = dressed(calls, domain, _values(info.name, values), sharing)
-    check = Check(
-        info, LAWS, structure, skip=skip, laws=laws, examples=examples, seed=seed,
-        simplify=simplify,
-    )  # fmt: skip
+    check = Check(info, LAWS, structure, skip=skip, laws=laws, examples=examples, seed=seed)
     return collectable(check)
 
 

@@ -89,7 +89,7 @@ class Sized:
             moved = first * factor * example.gain
             if not all_own:
                 moved = np.where(first == 0, 0.3 * drawn[name], moved)
-            drawn[name] = moved.astype(example.dtype)
+            drawn[name] = example.given(name, moved.astype(example.dtype))
         return drawn
 
     def run(

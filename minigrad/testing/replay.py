@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib
 import math
 from dataclasses import fields, replace
 from types import FunctionType
@@ -74,7 +72,8 @@ def replay(f, law: str, example, **facts) -> Result:
 
 
 def _cell_info(f, shapes=None, name=None, **facts):
-    cells = importlib.import_module("minigrad.testing.cell_laws")
+    from . import cell_laws as cells
+
     made = cells.of_cell(f, name) if shapes is None else cells.of_pair(*f, shapes=shapes, name=name)
     return cells.CellInfo(made, **facts)
 
@@ -93,14 +92,9 @@ def _law(id: str, example) -> Law:
 
 
 def _tables() -> list[dict[str, Law]]:
-    from .op_laws import OP_LAWS
+    from . import cell_laws, ops  # they import what reports are made of
 
-    tables = [OP_LAWS]
-    for name in ("ops", "cell_laws"):  # which enter the rest of their laws
-        with contextlib.suppress(ImportError):
-            module = importlib.import_module(f"minigrad.testing.{name}")
-            tables += [t for t in [getattr(module, "CELL_LAWS", None)] if t is not None]
-    return tables
+    return [ops.LAWS, cell_laws.LAWS]
 
 
 # --- the snippet ---------------------------------------------------------------------------------

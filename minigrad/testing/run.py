@@ -23,12 +23,12 @@ class Result:
     """What came of a law.
 
     verdict: "pass", "fail", "inconclusive", or "skip" with its reason. examples: how many were
-    tried, of which `inconclusive` and `not_applicable` were. resolution: the smallest relative
-    error that every conclusive example would have shown (the median of theirs). margin: the largest
-    difference seen, in units of its tolerance. notes: of each thing noted without being demanded,
-    in how many examples it held: "97 of 100". Of a failure: the minimal example and the finding,
-    and as witnesses the first findings on other examples, not yet shrunk: a minimal example says
-    least about what is wrong.
+    tried, until the first failure if there was one; `inconclusive` and `not_applicable` are among
+    them. resolution: the smallest relative error that every conclusive example would have shown
+    (the median of theirs). margin: the largest difference seen, in units of its tolerance. notes:
+    of each thing noted without being demanded, in how many examples it held: "97 of 100". Of a
+    failure: the minimal example and the finding, and as witnesses the first findings on other
+    examples, not yet shrunk: a minimal example says least about what is wrong.
     """
 
     law: Law
@@ -61,7 +61,7 @@ class _Tally:
     def trial(self, example) -> Trial:
         """One trial, counted; raises `Broken` if the law does not hold."""
         trial = Trial(self.law.id)
-        self.examples += 1
+        self.examples += not self.witnesses  # what comes after a failure only shrinks it
         try:
             attempt(self.law, self.info, example, trial)
         except Broken as broken:
@@ -139,26 +139,36 @@ def run(
     examples: int = EXAMPLES,
     seed: int | None = None,
     simplify: Callable | None = None,
+    shrink: bool = True,
+    sampled: bool = False,
 ) -> Result:
     """A law tried on `examples` examples, at most.
 
     seed: None takes Hypothesis's own choice (that of its profile); a number is repeatable, with or
     without Hypothesis. simplify(law, info, example): a simpler example that breaks the law too.
+    Without shrink the first failure stays as it was found; sampled: without Hypothesis.
     """
     tally = _Tally(law, info)
-    try:
-        import hypothesis
-    except ImportError:
+    hypothesis = None if sampled else _hypothesis()
+    if hypothesis is None:
         found = _sampled(tally, structure, examples, seed or 0)
     else:
-        found = _drawn(hypothesis, tally, structure, examples, seed)
+        found = _drawn(hypothesis, tally, structure, examples, seed, shrink)
     if found is None:
         return tally.result()
     example, finding = found
-    if simplify is not None:
+    if simplify is not None and shrink:
         example = simplify(law, info, example)
         finding = finding_of(law, info, example) or finding
     return tally.result(example, finding)
+
+
+def _hypothesis():
+    try:
+        import hypothesis
+    except ImportError:
+        return None
+    return hypothesis
 
 
 def _sampled(tally, structure, examples, seed):
@@ -171,7 +181,7 @@ def _sampled(tally, structure, examples, seed):
     return None
 
 
-def _drawn(hypothesis, tally, structure, examples, seed):
+def _drawn(hypothesis, tally, structure, examples, seed, shrink):
     last: list = []
 
     def body(example):
@@ -187,7 +197,7 @@ def _drawn(hypothesis, tally, structure, examples, seed):
     chosen = dict(
         max_examples=examples, deadline=None, database=None, report_multiple_bugs=False,
         suppress_health_check=list(hypothesis.HealthCheck),
-        phases=(phases.generate, phases.target, phases.shrink),
+        phases=(phases.generate, phases.target, *([phases.shrink] if shrink else [])),
         verbosity=hypothesis.Verbosity.quiet,
     )  # fmt: skip
     if seed is not None:
@@ -199,9 +209,7 @@ def _drawn(hypothesis, tally, structure, examples, seed):
         test()
     except _Failed:
         return last
-    except (
-        hypothesis.errors.Flaky
-    ):  # fails on one call and not on the next: the last failure counts
+    except hypothesis.errors.Flaky:  # not on every call: the last failure counts
         return last or None
     return None
 

@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from minigrad.testing.replay import snippet
-from minigrad.testing.shrink import numbers
 from samples.library import OPS
 
 import minigrad as mg
 from minigrad.testing import check_cell, check_op
 from minigrad.testing.check import Check
+from minigrad.testing.replay import snippet
 from minigrad.testing.run import EXAMPLES
+from minigrad.testing.shrink import numbers
 
 from . import mutant, mutants, specimens
 from .structures import STRUCTURES, inputs
@@ -139,7 +139,7 @@ def hunt(
         result = check.run_law(law, examples, seed, shrink=whole)
         if result.verdict != "fail":
             continue
-        kill = Kill(id, law, result.first, resolution=result.resolution)
+        kill = Kill(id, law, result.examples, resolution=result.resolution)
         if whole:
             report = check.report(result)
             kill.numbers = numbers(result.example, check.info)
