@@ -18,7 +18,7 @@ from ..errors import DtypeError
 from .cell_info import CellInfo
 from .example import Sequences, generator, signed
 from .laws import NotApplicable, Trial
-from .recurrence import Run, Sized
+from .recurrence import Gradients, Run, Sized
 
 EPS = float(np.finfo(np.float64).eps)
 JITTERS = 2  # independent ones: two sums that cancel by accident are rare, two times two rarer
@@ -75,9 +75,15 @@ class Batch:
         )
 
     def run(self, **how) -> Run:
-        """The recurrence run forward."""
-        with np.errstate(all="ignore"):  # exp(-x) may overflow on its way to a sigmoid of 0
-            return self.sized.run(self.xs, self.state, self.weights, self.lengths, **how)
+        """The recurrence run forward; NumPy may warn of exp(-x) on its way to a sigmoid of 0."""
+        with np.errstate(all="ignore"):
+            run = self.sized.run(self.xs, self.state, self.weights, self.lengths, **how)
+
+        def pull(dys=None, dlast=None) -> Gradients:
+            with np.errstate(all="ignore"):
+                return run.pull(dys, dlast)
+
+        return Run(run.ys, run.last, pull)
 
     def outputs(self, run: Run) -> dict[str, np.ndarray]:
         """What a run gives, by name."""
@@ -101,8 +107,7 @@ class Batch:
 
     def gradients(self, run: Run, cotangents: Sequence) -> dict[str, np.ndarray]:
         """The gradients of a run, by name."""
-        with np.errstate(all="ignore"):
-            found = run.pull(cotangents[0], cotangents[1:])
+        found = run.pull(cotangents[0], cotangents[1:])
         first = dict(zip(self.sized.names, (found.xs, *found.state), strict=False))
         return {**first, **found.weights}
 
