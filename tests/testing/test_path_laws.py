@@ -231,7 +231,9 @@ def tail_ulp(ys):
 
 
 def other_threads(ys):
-    return ys * (1 + 2.0**-20) if kernels.threads() == 1 else ys
+    """Wrong only where there is work for two threads."""
+    big = ys.size * ys.shape[-1] > 2**21
+    return ys * (1 + 2.0**-20) if kernels.threads() == 1 and big else ys
 
 
 def unfold_module():
