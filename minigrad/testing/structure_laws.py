@@ -369,8 +369,14 @@ def _moved_between(trial, info, of: Batch, biases: list[str], base: Results) -> 
     blocks = axes_of(info.recurrence)[one][0].units
     letters = _letters(info, of).get(one, "0123456789"[:blocks])
     bars = rounding(of, base)
-    demanded = {"lstm": "ifgo", "rnn": "h", "gru": "rz"}.get(family(info) or "", "")
-    for gate in letters:
+    kind = family(info)
+    demanded = {"lstm": "ifgo", "rnn": "h", "gru": "rz"}.get(kind or "", "")
+    gs = of.cotangents(list(base.outputs.values()))
+    # Outputs that move by less than their bar, per part moved: a slope that is not quite none.
+    moved = sum([float(np.abs(g).sum()) for g in gs]) * max(
+        [bars["outputs", k] for k in base.outputs]
+    )
+    for gate in letters if kind is None else demanded:
         rows = _rows(letters, gate, of.example.H)
         d = np.zeros(of.weights[one].shape)
         d[rows] = 0.5 * signed((of.example.H,), of.example.seed, 33)
@@ -382,7 +388,7 @@ def _moved_between(trial, info, of: Batch, biases: list[str], base: Results) -> 
             continue
         trial.close(
             base.gradients[one][rows], base.gradients[two][rows],
-            bars["gradients", one] + bars["gradients", two],
+            bars["gradients", one] + bars["gradients", two] + 8 * moved * (gate not in demanded),
             f"the gradient of {one} as that of {two}, gate {gate}",
             input=one, axes=("unit",), facts=of.facts(base.gradients),
         )  # fmt: skip
