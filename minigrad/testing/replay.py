@@ -74,8 +74,10 @@ def replay(f, law: str, example, **facts) -> Result:
 def _cell_info(f, shapes=None, name=None, **facts):
     from . import cell_laws as cells
 
-    made = cells.of_cell(f, name) if shapes is None else cells.of_pair(*f, shapes=shapes, name=name)
-    return cells.CellInfo(made, **facts)
+    if shapes is None:
+        return cells.CellInfo(cells.of_cell(f, name), **facts)
+    forward, vjp = f
+    return cells.CellInfo(cells.of_pair(forward, vjp, shapes, name), **facts)
 
 
 def _law(id: str, example) -> Law:
