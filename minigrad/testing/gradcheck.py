@@ -203,12 +203,14 @@ def _subject_and_args(what: str, f: Any, inputs: Any, name: str | None) -> tuple
     base = subject_of(f, name)
 
     def function(*tensors, **params):
-        whole = list(leaves)
+        # What is held fast follows the dtype of what moves, as some laws try float32, too.
+        dtype = tensors[0].dtype if tensors[0].dtype.kind == "f" else np.dtype(np.float64)
+        whole = [a.astype(dtype) if is_float(a) else a for a in arrays]
         for i, t in zip(wanted, tensors, strict=True):
             whole[i] = t
         return f(*form.build(whole), **params)
 
-    subject = Traced(function, base.name, base.origin)
+    subject = Traced(function, base.name)
     return subject, [arrays[i] for i in wanted]
 
 
