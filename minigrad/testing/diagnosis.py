@@ -810,11 +810,11 @@ def _needs(law: Law, info, example, finding, fits: set[str]) -> Iterator[Need]:
     """What the failure goes away without: found by taking it away."""
 
     def broken(e) -> bool:
-        found = finding_of(law, info, e)
+        found = finding_of(law, info, e, locate=False)
         return found is not None and ("error" in found.facts) == ("error" in finding.facts)
 
     def holds(e) -> bool:
-        return finding_of(law, info, e) is None
+        return finding_of(law, info, e, locate=False) is None
 
     if isinstance(example, Sequences):
         yield from _needs_of_sequences(example, finding, broken)

@@ -393,7 +393,8 @@ class _Direction:
                 a, n, tolerance, size = self.sides(est, V, grads)
                 tolerance += self.doubt(a, V, size) if abs(a - n) > tolerance else 0.0
         if not abs(a - n) <= tolerance:
-            raise Broken(locate(trial, call, self.U, V, grads, (a, n, tolerance)))
+            where = locate if trial.locate else along
+            raise Broken(where(trial, call, self.U, V, grads, (a, n, tolerance)))
         trial.margin = max(trial.margin, abs(a - n) / tolerance if tolerance else 0.0)
         if size > 0:
             trial.resolution = max(trial.resolution, tolerance / size)
@@ -527,6 +528,18 @@ def moving(call: Call, U: list) -> str | None:
 # --- where it is wrong ---------------------------------------------------------------------------
 
 
+def along(trial: Trial, call: Call, U, V, grads, totals) -> Finding:
+    """The finding of a test that failed, as it stands: along a direction."""
+    a, n, tolerance = totals
+    moved = [call.info.argument(i) for i, u in enumerate(U) if u is not None and np.any(u)]
+    return Finding(
+        f"the derivative along a direction that moves {' and '.join(moved)}",
+        f"{n:.17g} +- {tolerance:.2g}",
+        f"{a:.17g}",
+        input=moving(call, U),
+    )
+
+
 def locate(trial: Trial, call: Call, U, V, grads, totals) -> Finding:
     """The finding of a test that failed: the gradient worked out by its entries.
 
@@ -572,18 +585,10 @@ def locate(trial: Trial, call: Call, U, V, grads, totals) -> Finding:
         ratio = np.where(np.isfinite(errors[i]), away / np.maximum(errors[i], TINY), 0.0)
         if ratio.size and np.nanmax(ratio) > most:
             most, worst = float(np.nanmax(ratio)), (i, int(np.nanargmax(ratio)), g)
-    a, n, tolerance = totals
     if worst is None:
-        which = " and ".join(
-            [call.info.argument(i) for i, u in enumerate(U) if u is not None and np.any(u)]
-        )
-        return Finding(
-            f"the derivative along a direction that moves {which}",
-            f"{n:.17g} +- {tolerance:.2g}",
-            f"{a:.17g}",
-            input=moving(call, U),
-            facts=facts,
-        )
+        finding = along(trial, call, U, V, grads, totals)
+        finding.facts = facts
+        return finding
     i, k, g = worst
     index = tuple(map(int, np.unravel_index(k, g.shape)))
     return Finding(

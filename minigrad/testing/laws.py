@@ -61,7 +61,8 @@ class Trial:
     relative error that it could have seen (the largest of the comparisons; inf where nothing was
     compared). method: the oracle that was used. evaluations: calls of the forward code. atol,
     rtol: by how much every tolerance is widened, where somebody insists: atol + rtol |expected|.
-    notes: what was seen without being demanded, such as whether the bits agree.
+    locate: whether a failure is to say where, entry by entry, which takes long; one that is to be
+    shrunk need not. notes: what was seen without being demanded, such as whether the bits agree.
     """
 
     law: str = ""
@@ -71,6 +72,7 @@ class Trial:
     evaluations: int = 0
     atol: float = 0.0
     rtol: float = 0.0
+    locate: bool = True
     notes: dict[str, bool] = field(default_factory=dict)
 
     def note(self, what: str, fact: bool) -> None:

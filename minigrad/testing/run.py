@@ -60,7 +60,7 @@ class _Tally:
 
     def trial(self, example) -> Trial:
         """One trial, counted; raises `Broken` if the law does not hold."""
-        trial = Trial(self.law.id)
+        trial = Trial(self.law.id, locate=False)
         self.examples += not self.witnesses  # what comes after a failure only shrinks it
         try:
             attempt(self.law, self.info, example, trial)
@@ -121,10 +121,10 @@ def attempt(law: Law, info, example, trial: Trial | None = None) -> Trial:
     return trial
 
 
-def finding_of(law: Law, info, example) -> Finding | None:
+def finding_of(law: Law, info, example, locate: bool = True) -> Finding | None:
     """What breaks the law on this example; None if it holds, or says nothing about it."""
     try:
-        attempt(law, info, example)
+        attempt(law, info, example, Trial(law.id, locate=locate))
     except Broken as broken:
         return broken.finding
     except (Inconclusive, NotApplicable):
@@ -157,9 +157,11 @@ def run(
     if found is None:
         return tally.result()
     example, finding = found
-    if simplify is not None and shrink:
-        example = simplify(law, info, example)
+    if shrink:
+        if simplify is not None:
+            example = simplify(law, info, example)
         finding = finding_of(law, info, example) or finding
+        tally.witnesses = [(e, finding_of(law, info, e) or f) for e, f in tally.witnesses]
     return tally.result(example, finding)
 
 

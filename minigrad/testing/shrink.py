@@ -29,7 +29,7 @@ def simplify(law: Law, info, example, budget: int = BUDGET):
     law, info: as of `run`. budget: how often the law is tried, at most. An example on which the law
     is not broken comes back as it is.
     """
-    first = finding_of(law, info, example)
+    first = finding_of(law, info, example, locate=False)
     if first is None:
         return example
     search = _Search(law, info, example, first, budget - 1)
@@ -78,7 +78,7 @@ class _Search:
         if self.left <= 0:
             return False
         self.left -= 1
-        found = finding_of(self.law, self.info, example)
+        found = finding_of(self.law, self.info, example, locate=False)
         if found is None or not alike(found, self.first):
             return False
         if _finite(self.first) and not _finite(found):  # the doing of the new numbers
@@ -222,7 +222,7 @@ def _write_out(search: _Search) -> None:
     if isinstance(e, Sequences):
         fields = {k: v for k, v in vars(e).items() if k != "notes"}
         noted = _Noted(**fields)
-        finding_of(search.law, search.info, noted)
+        finding_of(search.law, search.info, noted, locate=False)
         found = noted.notes
         if sum(a.size for a in found.values()) > LITERAL:
             return

@@ -44,6 +44,8 @@ def main() -> int:
                 f"{sign} {kill.causes[:2]} for {mutants[id].cause!r}, snippet {kill.snippet}",
                 flush=True,
             )
+        elif kill is None:
+            print(f"{id:6} survives: {mutants[id].specimen}: {mutants[id].description}", flush=True)
         if options.ids and kill is not None:
             print(kill.text, end="\n\n")
 
