@@ -1,13 +1,14 @@
 """Structures to draw from: `from minigrad.testing import strategies as mgst`.
 
-A `Structure` says once how something is drawn, from choices that are made for it: by Hypothesis,
-which also shrinks them (`structure.strategy()` is a Hypothesis strategy), or, where that is not
-installed, by a seeded sampler. The first option of a choice is the simplest.
+A `Structure` says once how something is drawn, from choices that are made for it: by a seeded
+sampler, or by Hypothesis (`structure.strategy()` is a Hypothesis strategy). A choice is a whole
+number, lower is simpler, so both kinds are shrunk: those of the sampler by `simplest`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,13 +41,27 @@ class Choices:
 
 
 class Sampler(Choices):
-    """Choices from a seed."""
+    """Choices from a seed, independent of each other; `made` are those so far, counted from the
+    lowest."""
 
     def __init__(self, *key: int):
         self.rng = np.random.default_rng(key)
+        self.made: list[int] = []
 
     def integer(self, low, high):
-        return int(self.rng.integers(low, high, endpoint=True))
+        self.made.append(int(self.rng.integers(0, high - low, endpoint=True)))
+        return low + self.made[-1]
+
+
+class Given(Choices):
+    """Choices as they are given; the lowest where none is left."""
+
+    def __init__(self, choices: Sequence[int]):
+        self.left, self.made = list(reversed(choices)), []
+
+    def integer(self, low, high):
+        self.made.append(min(self.left.pop() if self.left else 0, high - low))
+        return low + self.made[-1]
 
 
 class _Drawn(Choices):
@@ -77,6 +92,51 @@ class Structure:
         """One of them, from a seed."""
         return self.build(Sampler(*key))
 
+    def simplest(self, choices: Sequence[int], fails: Callable[[Any], bool], budget: int = 300):
+        """The simplest thing for which `fails` is true, on the way down from these choices.
+
+        Choices are left out, in blocks and one by one, and lowered; fewer and lower is simpler.
+        At most `budget` things are tried.
+        """
+        best = list(choices)
+        found = self.build(Given(best))
+        tried = {tuple(best)}
+
+        def better(new: list[int]) -> bool:
+            nonlocal best, found, budget
+            given = Given(new)
+            try:
+                thing = self.build(given)
+            except (IndexError, ValueError):  # choices that do not go together
+                return False
+            new = given.made
+            while new and new[-1] == 0:
+                new.pop()  # the lowest comes by itself
+            if (len(new), new) >= (len(best), best) or tuple(new) in tried or budget <= 0:
+                return False
+            tried.add(tuple(new))
+            budget -= 1
+            if not fails(thing):
+                return False
+            best, found = new, thing
+            return True
+
+        moving = True
+        while moving and budget > 0:
+            moving = better(best[: len(best) // 2])
+            for size in (4, 2, 1):
+                i = 0
+                while i + size <= len(best):
+                    if better(best[:i] + best[i + size :]):
+                        moving = True
+                    else:
+                        i += 1
+            for i in range(len(best)):
+                for lower in (0, best[i] // 2, best[i] - 1) if i < len(best) else ():
+                    if i < len(best) and 0 <= lower < best[i]:
+                        moving |= better([*best[:i], lower, *best[i + 1 :]])
+        return found
+
     def strategy(self):
         """A Hypothesis strategy."""
         from hypothesis import strategies as st
@@ -103,9 +163,18 @@ SIDES = (2, 3, 1, 4, 0, 5)  # simplest first; 0 and 1 are where special cases li
 
 
 def shape(c: Choices, ndim: int | tuple[int, int] = (0, 3), sides: Sequence[int] = SIDES) -> tuple:
-    """A shape; for use within structures of one's own."""
+    """A shape; for use within structures of one's own.
+
+    Half of the sides repeat the one before, as a square is where a transposed gradient shows; a
+    side of 0, where it is among `sides`, is rare, as there is nothing to see in most of them.
+    """
     n = c.integer(*ndim) if isinstance(ndim, tuple) else ndim
-    return tuple([c.one_of(sides) for _ in range(n)])
+    found: list[int] = []
+    for _ in range(n):
+        found.append(found[-1] if found and c.flip() else c.one_of([s for s in sides if s]))
+    if n and 0 in sides and c.integer(0, 9) == 9:
+        found[c.integer(0, n - 1)] = 0
+    return tuple(found)
 
 
 def arrays(*shapes: tuple, **params) -> Structure:
@@ -185,12 +254,18 @@ def dressed(
                 f"expected a structure of calls, got {type(call).__name__}",
                 "use mgst.broadcastable(n), mgst.arrays(...) or mgst.calls(...)",
             )
+        # Often all arrays have the same class of values: ties between two of them need that.
+        common = c.one_of((None, *values)) if len(call.args) > 1 and c.flip() else None
         args = []
         for a in call.args:
             if isinstance(a, Array):
                 free = a.domain == (-np.inf, np.inf)
-                a = Array(a.shape, a.dtype, c.rarely(LAYOUTS), c.rarely(values),
-                          domain if domain is not None and free else a.domain, a.data)  # fmt: skip
+                a = replace(
+                    a,
+                    layout=c.rarely(LAYOUTS),
+                    values=common or c.rarely(values),
+                    domain=domain if domain is not None and free else a.domain,
+                )
             args.append(a)
         forms = [(a.shape, a.domain) if isinstance(a, Array) else i for i, a in enumerate(args)]
         alike = [(i, j) for j in range(len(forms)) for i in range(j) if forms[i] == forms[j]]

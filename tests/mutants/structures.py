@@ -17,6 +17,7 @@ from samples.library import (
     one,
     order,
     outer_vectors,
+    quotients,
     reshaped,
     several,
     take_indices,
@@ -43,6 +44,14 @@ def reduced(draw=axis, sides=FULL, ndim=(1, 3), **more):
 
 def clips(c):
     call = broadcastable(3).build(c)
+    if c.flip():  # at the limits, too
+        s = call.args[0].shape
+        x = [c.one_of((-1.0, 0.0, 1.0, 2.0, -2.0)) for _ in range(math.prod(s))]
+        ends = [
+            Array(a.shape, data=np.full(a.shape, v))
+            for a, v in zip(call.args[1:], (-1, 1), strict=True)
+        ]
+        return Call((Array(s, data=np.reshape(x, s)), *ends))
     low, high = (
         Array(a.shape, domain=d)
         for a, d in zip(call.args[1:], ((-1.0, 0.0), (0.0, 1.0)), strict=True)
@@ -142,10 +151,7 @@ STRUCTURES: dict[str, dict] = {
     "add": ufunc(None, 2),
     "subtract": ufunc(None, 2),
     "multiply": ufunc(None, 2),
-    "divide": several(None, lambda c: Call(tuple(
-        Array(a.shape, domain=d) for a, d in zip(
-            broadcastable(2).build(c).args,
-            ((-math.inf, math.inf), c.one_of((POSITIVE, (-math.inf, 0.0)))), strict=True)))),
+    "divide": several(None, quotients),
     "power": several(None, powers),
     "ipow": one(None, lambda c, s: {"n": c.integer(0, 4)}, ndim=(0, 3)),
     "exp": unary(),
@@ -173,7 +179,7 @@ STRUCTURES: dict[str, dict] = {
     "log_softmax": reduced(),
     "logsumexp": reduced(),
     "max": reduced(),
-    "prod": reduced(values=("generic", "small", "large")),
+    "prod": reduced(values=("generic", "small", "zeros", "integers", "ties")),
     "cumsum": reduced(sides=SIDES),
     "layer_norm": several(None, normed),
     "polyval": several(None, polynomials, values=("generic", "small", "integers")),

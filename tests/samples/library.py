@@ -27,8 +27,12 @@ def ufunc(f, n=1, domain=None, reference=None, **more):
 def one(f, draw, sides=SIDES, ndim=(1, 3), reference=None, **more):
     """A function of one array and keyword parameters, which `draw(choices, shape)` gives."""
 
+    low, high = ndim
+    # Matrices most often: one of two axes is where most can go wrong.
+    ranks = [*([2, 2] if low <= 2 <= high else []), *range(low, high + 1)]
+
     def build(c):
-        s = shape(c, ndim, sides)
+        s = shape(c, c.one_of(ranks), sides)
         return Call((Array(s),), draw(c, s))
 
     return dict(f=f, inputs=mgst.calls(build), reference=reference) | more
@@ -53,7 +57,7 @@ def axis(c, s):
 
 def axes(c, s):
     """None, one axis, or several; with keepdims or without."""
-    kinds = ["none", *(["one"] if s else []), *(["several"] if len(s) > 1 else [])]
+    kinds = ["none", *(["one"] * 2 if s else []), *(["several"] if len(s) > 1 else [])]
     kind = c.one_of(kinds)
     if kind == "none":
         found = None
@@ -155,7 +159,10 @@ def pads(c, s):
 
 
 def ddof(c, s):
-    return axes(c, s) | {"ddof": 0}
+    found = axes(c, s)
+    i = found["axis"]
+    n = math.prod(s if i is None else [s[j] for j in (i if isinstance(i, tuple) else (i,))])
+    return found | {"ddof": c.integer(0, 1) if n > 1 else 0}
 
 
 def lengths(c, s):
@@ -292,6 +299,12 @@ def powers(c):
     return Call((Array(first.shape, domain=POSITIVE), Array(second.shape, domain=(-3.0, 3.0))))
 
 
+def quotients(c):
+    """Denominators of either sign, away from 0."""
+    x, y = mgst.broadcastable(2).build(c).args
+    return Call((x, Array(y.shape, domain=c.one_of((POSITIVE, (-INF, 0.0))))))
+
+
 def norms(c, s):
     return {"axis": c.one_of([None, an_axis(c, s)]), "keepdims": c.flip()}
 
@@ -311,11 +324,13 @@ OPS: dict[str, dict] = {
     "add": ufunc(mg.add, 2, reference=np.add),
     "subtract": ufunc(mg.subtract, 2, reference=np.subtract),
     "multiply": ufunc(mg.multiply, 2, reference=np.multiply),
-    "divide": ufunc(mg.divide, 2, (0.0, INF), np.divide),
+    "divide": several(mg.divide, quotients, np.divide),
     "negative": ufunc(mg.negative, reference=np.negative),
     "positive": ufunc(mg.positive, reference=np.positive),
     "absolute": ufunc(mg.absolute, reference=np.absolute),
-    "reciprocal": ufunc(mg.reciprocal, 1, (0.0, INF), np.reciprocal),
+    "reciprocal": several(
+        mg.reciprocal, lambda c: Call(quotients(c).args[1:]), np.reciprocal
+    ),
     "square": ufunc(mg.square, reference=np.square),
     "sqrt": ufunc(mg.sqrt, 1, POSITIVE, np.sqrt),
     "hypot": ufunc(mg.hypot, 2, POSITIVE, np.hypot),
