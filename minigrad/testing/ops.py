@@ -208,4 +208,4 @@ def _of_strategy(info: OpInfo, strategy) -> Structure:
         drawn = drawn if isinstance(drawn, tuple | list) else (drawn,)
         return Call(tuple([x if isinstance(x, tuple) else _argument(info, x) for x in drawn]))
 
-    return Structure(build)
+    return Structure(build, foreign=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import is_grad_enabled, set_grad_enabled
 from .laws import Broken, Finding, Inconclusive, Law, NotApplicable, Trial
 from .strategies import Sampler, Structure
 
@@ -106,13 +107,16 @@ class _Tally:
 def attempt(law: Law, info, example, trial: Trial | None = None) -> Trial:
     """One trial of a law on one example; an error of the code under test breaks the law, too."""
     trial = trial or Trial(law.id)
+    recording = is_grad_enabled()
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # overflow is what P9 looks for, warnings P11
             law.check(trial, info, example)
     except (Broken, Inconclusive, NotApplicable):
+        _still(recording)
         raise
     except Exception as error:
+        _still(recording)
         text = " ".join(str(error).split())
         raise Broken(
             Finding(
@@ -120,7 +124,16 @@ def attempt(law: Law, info, example, trial: Trial | None = None) -> Trial:
                 f"{type(error).__name__}: {text}"[:400], facts={"error": error},
             )
         ) from error  # fmt: skip
+    _still(recording)
     return trial
+
+
+def _still(recording: bool) -> None:
+    """That the recording switch is as it was; it is put back, for the sake of what comes next."""
+    now = is_grad_enabled()
+    if now != recording:
+        set_grad_enabled(recording).__enter__()
+        raise Broken(Finding("the recording mode afterwards", f"{recording}", f"{now}"))
 
 
 def finding_of(law: Law, info, example, locate: bool = True) -> Finding | None:
@@ -157,7 +170,7 @@ def run(
     else:
         # Independent examples first, as those that Hypothesis draws resemble each other; then
         # Hypothesis, which climbs towards the worst case.
-        drawn = examples // 4
+        drawn = examples if structure.foreign else examples // 4
         first = _seed_of(hypothesis) if seed is None else seed
         found = _sampled(tally, structure, examples - drawn, first, shrink)
         if found is None and drawn:

@@ -57,7 +57,8 @@ class Given(Choices):
     """Choices as they are given; the lowest where none is left."""
 
     def __init__(self, choices: Sequence[int]):
-        self.left, self.made = list(reversed(choices)), []
+        self.left = list(reversed(choices))
+        self.made: list[int] = []
 
     def integer(self, low, high):
         self.made.append(min(self.left.pop() if self.left else 0, high - low))
@@ -83,10 +84,10 @@ class _Drawn(Choices):
 
 
 class Structure:
-    """How something is drawn: `build(choices)`."""
+    """How something is drawn: `build(choices)`. foreign: it takes choices of Hypothesis alone."""
 
-    def __init__(self, build: Callable[[Choices], Any]):
-        self.build = build
+    def __init__(self, build: Callable[[Choices], Any], foreign: bool = False):
+        self.build, self.foreign = build, foreign
 
     def sample(self, *key: int) -> Any:
         """One of them, from a seed."""
@@ -149,7 +150,7 @@ class Structure:
 
     def map(self, function: Callable) -> Structure:
         """The structure whose values are `function` of this one's."""
-        return Structure(lambda c: function(self.build(c)))
+        return Structure(lambda c: function(self.build(c)), self.foreign)
 
 
 class Call(NamedTuple):
@@ -273,4 +274,4 @@ def dressed(
         silent = c.rarely((None, 0, 1))
         return Example(tuple(args), dict(call.params), c.seed(), shared, silent)
 
-    return Structure(build)
+    return Structure(build, inputs.foreign)

@@ -23,6 +23,7 @@ from .. import tree
 from ..arguments import FLOATS
 from ..backward import gradients
 from ..errors import UsageError
+from ..expand import identity
 from ..graph import Leaf, Op, Tensor, no_grad, set_grad_enabled
 
 Pull = Callable[..., list]  # cotangents (arrays or None) -> gradients (arrays or None)
@@ -128,7 +129,8 @@ class Traced(Subject):
             for i in wrt:  # complex or constant: a point of its own all the same
                 if args[i].source is None:
                     args[i] = _point(args[i].data)
-            outs = self._call(args, params)
+            # Something that uses the outputs, as a loss does: a graph does not end with them.
+            outs = [identity(o) for o in self._call(args, params)]
             pairs = [(o, g) for o, g in zip(outs, cotangents, strict=True) if o.requires_grad]
             if not pairs:
                 return [np.zeros(args[i].shape, args[i].dtype) for i in wrt]
