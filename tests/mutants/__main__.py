@@ -49,8 +49,11 @@ def main() -> int:
         if options.ids and kill is not None:
             print(kill.text, end="\n\n")
 
+    known = None
     for seed in range(options.first, options.first + options.seeds):
-        kills = experiment(ids, seed, options.examples, whole and seed == options.first, tell)
+        first = seed == options.first
+        kills = experiment(ids, seed, options.examples, whole and first, tell, known)
+        known = known or kills
         print(f"--- seed {seed}: {sum(map(bool, kills.values()))}/{len(kills)}", flush=True)
         if seed == options.first:
             print(table(kills), flush=True)

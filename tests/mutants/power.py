@@ -14,10 +14,12 @@ from samples.library import OPS
 
 import minigrad as mg
 from minigrad.testing import check_cell, check_op
+from minigrad.testing import strategies as mgst
 from minigrad.testing.check import Check
 from minigrad.testing.replay import snippet
 from minigrad.testing.run import EXAMPLES
 from minigrad.testing.shrink import numbers
+from minigrad.testing.strategies import Structure
 
 from . import mutant, mutants, specimens
 from .structures import STRUCTURES, inputs
@@ -70,8 +72,14 @@ CELLS: dict[str, Callable] = {
     "GRUCell before": gru_cell_before,
 }
 
+# Functions in which parts of the engine meet.
+FUNCTIONS: dict[str, tuple[Callable, Structure]] = {
+    "weight twice": (lambda x, w: mg.matmul(x, w) + w, mgst.arrays((3, 3), (3, 3))),
+}
+
 # Which check sees what is wrong with a part of the engine, or with a promise of the kernels.
 ENGINE = {
+    "HL1": "function:weight twice",
     "engine:accumulate": "op:multiply",
     "engine:diamond": "op:multiply",
     "engine:exceptions": "op:multiply",
@@ -91,6 +99,9 @@ def check_of_subject(subject: str, origin: str | None = None) -> Check:
     if kind == "op":
         how = dict(OPS[name])
         made = check_op(how.pop("f"), name=name, origin=origin, **how)
+    elif kind == "function":
+        f, structure = FUNCTIONS[name]
+        made = check_op(f, name=name, inputs=structure, origin=origin)
     else:
         made = check_cell(CELLS[name], origin=origin)
     return made.check  # type: ignore[attr-defined]
@@ -109,37 +120,42 @@ def check_of(id: str) -> Check:
     from . import library, native
 
     SUBJECTS = library.SUBJECTS | native.SUBJECTS
-    subject = ENGINE.get(SUBJECTS[id], SUBJECTS[id])
+    subject = ENGINE.get(id) or ENGINE.get(SUBJECTS[id], SUBJECTS[id])
     kind, _, name = subject.partition(":")
-    origin += (
-        f"from samples.library import OPS\nf = OPS[{name!r}]['f']"
-        if kind == "op"
-        else f"from mutants.power import CELLS\nf = CELLS[{name!r}]"
-    )
+    origin += {
+        "op": f"from samples.library import OPS\nf = OPS[{name!r}]['f']",
+        "function": f"from mutants.power import FUNCTIONS\nf = FUNCTIONS[{name!r}][0]",
+        "cell": f"from mutants.power import CELLS\nf = CELLS[{name!r}]",
+    }[kind]
     return check_of_subject(subject, origin)
 
 
 # --- the hunt ------------------------------------------------------------------------------------
 
 
-def in_order(check: Check) -> list[str]:
-    """The laws of a check, the sharpest first."""
-    return [id for id in FIRST if id in check.laws] + [id for id in check.laws if id not in FIRST]
+def in_order(check: Check, law: str | None = None) -> list[str]:
+    """The laws of a check: one that is expected to find the bug, the sharpest, the others."""
+    first = [id for id in (law, *FIRST) if id in check.laws]
+    return list(dict.fromkeys([*first, *check.laws]))
 
 
 def hunt(
-    check: Check, id: str, seed: int, examples: int = EXAMPLES, whole: bool = False
+    check: Check,
+    id: str,
+    seed: int,
+    examples: int = EXAMPLES,
+    whole: bool = False,
+    law: str | None = None,
 ) -> Kill | None:
     """The first law that finds a bug in what is checked; None if no law does.
 
-    whole: with the minimal example and the report, too.
+    whole: with the minimal example and the report, too. law: which to try first.
     """
-    check.simplify = check.simplify if whole else None
-    for law in in_order(check):
-        result = check.run_law(law, examples, seed, shrink=whole)
+    for tried in in_order(check, law):
+        result = check.run_law(tried, examples, seed, shrink=whole)
         if result.verdict != "fail":
             continue
-        kill = Kill(id, law, result.examples, resolution=result.resolution)
+        kill = Kill(id, tried, result.examples, resolution=result.resolution)
         if whole:
             report = check.report(result)
             kill.numbers = numbers(result.example, check.info)
@@ -158,17 +174,21 @@ def fails_again(text: str) -> bool:
     return made.returncode == 1 and "does not hold" in made.stdout + made.stderr
 
 
-def find(id: str, seed: int, examples: int = EXAMPLES, whole: bool = False) -> Kill | None:
+def find(
+    id: str, seed: int, examples: int = EXAMPLES, whole: bool = False, law: str | None = None
+) -> Kill | None:
     """How the checker finds a mutant, if it does."""
     m = mutants[id]
     with np.errstate(all="ignore"):
         if m.macro is not None:
-            return find_native(id, seed, examples, whole)
+            return find_native(id, seed, examples, whole, law)
         with mutant(id):
-            return hunt(check_of(id), id, seed, examples, whole)
+            return hunt(check_of(id), id, seed, examples, whole, law)
 
 
-def find_native(id: str, seed: int, examples: int, whole: bool) -> Kill | None:
+def find_native(
+    id: str, seed: int, examples: int, whole: bool, law: str | None = None
+) -> Kill | None:
     """The same in a process that runs the mutated extension."""
     from .native import SUBJECTS, run
 
@@ -178,7 +198,8 @@ def find_native(id: str, seed: int, examples: int, whole: bool) -> Kill | None:
     code = (
         f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
         "import json\nfrom dataclasses import asdict\nfrom mutants.power import *\n"
-        f"kill = hunt(check_of_subject({subject!r}), {id!r}, {seed}, {examples}, {whole})\n"
+        f"check = check_of_subject({subject!r})\n"
+        f"kill = hunt(check, {id!r}, {seed}, {examples}, {whole}, {law!r})\n"
         "print('KILL', json.dumps(kill and asdict(kill)))\n"
     )
     made = run(id, code)
@@ -237,12 +258,18 @@ def right(id: str, cause: str) -> bool:
 
 
 def experiment(
-    ids: Iterable[str], seed: int, examples: int = EXAMPLES, whole: bool = False, tell=None
+    ids: Iterable[str],
+    seed: int,
+    examples: int = EXAMPLES,
+    whole: bool = False,
+    tell=None,
+    known: dict[str, Kill | None] | None = None,
 ) -> dict[str, Kill | None]:
-    """How each mutant is found."""
+    """How each mutant is found; known: how it was with another seed, whose law is tried first."""
     found = {}
     for id in ids:
-        found[id] = find(id, seed, examples, whole)
+        before = (known or {}).get(id)
+        found[id] = find(id, seed, examples, whole, before.law if before else None)
         if tell is not None:
             tell(id, found[id])
     return found
