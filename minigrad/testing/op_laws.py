@@ -6,6 +6,7 @@ V a cotangent of the outputs, vjp(V) = J^T V the gradients that the code under t
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,9 @@ class OpInfo:
     subject: the op. reference: the same function in plain NumPy, `reference(*arrays, **params)`, or
     None. names: of the arguments. rowwise: the axis along which rows are computed independently of
     each other, for all arguments and outputs, or one for each argument, None for those that all
-    rows share; None if there is no such axis. dtypes: in which the op can compute.
+    rows share; None if there is no such axis. dtypes: in which the op can compute. owns: whether a
+    call keeps copies of the arrays among its parameters (indices), so that the caller may do with
+    them what he likes between the forward and the backward pass.
     """
 
     subject: Subject
@@ -36,6 +39,7 @@ class OpInfo:
     names: tuple[str, ...] = ()
     rowwise: int | Sequence[int | None] | None = None
     dtypes: tuple[str, ...] = ("float64", "float32")
+    owns: bool = False
 
     @property
     def name(self) -> str:
@@ -122,6 +126,21 @@ def P3(trial: Trial, info: OpInfo, example: Example):
             before[f"the cotangent of {call.called(j)}"] = _bytes(g)
     call.pull(*call.gs)
     unchanged("the backward pass")
+    if info.owns:
+        _overwritten(trial, info, example)
+
+
+def _overwritten(trial: Trial, info: OpInfo, example: Example) -> None:
+    """That parameters which the caller writes to after a call change nothing any more."""
+    params = copy.deepcopy(example.params)
+    call = Call(info, replace(example, params=params))
+    expected = Call(info, example).grads
+    for a in params.values():
+        for part in a if isinstance(a, tuple) else (a,):
+            if isinstance(part, np.ndarray) and part.size:
+                part[...] = part.flat[0]
+    what = "{}, after parameters were overwritten"
+    call.grads_agree(trial, call.whole(call.pull(*call.gs)), expected, what, exact=True)
 
 
 class _Same(Example):

@@ -32,6 +32,7 @@ def check_op(
     names: Sequence[str] | None = None,
     rowwise: int | Sequence[int | None] | None = None,
     dtypes: Sequence[str] = ("float64", "float32"),
+    owns: bool = False,
     values: Sequence[str] = VALUES,
     sharing: bool = True,
     laws: Sequence[str] | None = None,
@@ -54,11 +55,12 @@ def check_op(
     domain: numbers strictly between these two; where f is defined and has a gradient.
     reference: the same function in NumPy, `reference(*arrays, **params)`. names: of the arguments.
     rowwise: the axis of rows that f computes independently, or one an argument (see `OpInfo`).
-    dtypes: in which f can compute. values: the kinds of numbers that are drawn. sharing: whether
-    one array may be drawn for two arguments. laws: ids; None takes all. skip: from ids to the
-    reason why a law does not hold by design. examples: for a law that deserves all of them, 100 by
-    default. seed: None takes what Hypothesis's profile says. origin: lines of Python that make f
-    anew under the name `f`, for the snippet of a report, where that cannot be found out.
+    dtypes: in which f can compute. owns: whether f keeps copies of index arrays (see `OpInfo`).
+    values: the kinds of numbers that are drawn. sharing: whether one array may be drawn for two
+    arguments. laws: ids; None takes all. skip: from ids to the reason why a law does not hold by
+    design. examples: for a law that deserves all of them, 100 by default. seed: None takes what
+    Hypothesis's profile says. origin: lines of Python that make f anew under the name `f`, for the
+    snippet of a report, where that cannot be found out.
 
     The test raises `GradcheckError` at a law that does not hold. Raises `UsageError` for an
     unknown law, a skip without a reason, inputs that cannot be drawn or that f does not take.
@@ -73,7 +75,7 @@ def check_op(
     minigrad.testing.check.GradcheckError: square: the gradient of x: P7 ...
     """
     info = f if isinstance(f, OpInfo) else OpInfo(subject_of(f, name, origin))
-    changes: dict[str, Any] = {"reference": reference, "rowwise": rowwise}
+    changes: dict[str, Any] = {"reference": reference, "rowwise": rowwise, "owns": owns or None}
     changes["names"] = None if names is None else tuple(names)
     changes["dtypes"] = _dtypes(info.name, dtypes) if dtypes != ("float64", "float32") else None
     info = replace(info, **{k: v for k, v in changes.items() if v is not None})

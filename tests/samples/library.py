@@ -424,9 +424,10 @@ OPS: dict[str, dict] = {
     "trace": one(mg.trace, lambda c, s: {"offset": c.integer(-1, 1)}, FULL, (2, 3), np.trace),
     "tril": one(mg.tril, lambda c, s: {"k": c.integer(-1, 1)}, SIDES, (2, 3), np.tril),
     "triu": one(mg.triu, lambda c, s: {"k": c.integer(-1, 1)}, SIDES, (2, 3), np.triu),
-    "getitem": one(mg.getitem, an_index, reference=lambda x, index: x[index]),
-    "take": one(mg.take, take_indices, reference=np.take),
-    "take_along_axis": one(mg.take_along_axis, along_indices, reference=np.take_along_axis),
+    "getitem": one(mg.getitem, an_index, reference=lambda x, index: x[index], owns=True),
+    "take": one(mg.take, take_indices, reference=np.take, owns=True),
+    "take_along_axis": one(mg.take_along_axis, along_indices, reference=np.take_along_axis,
+                           owns=True),
     "sort": one(mg.sort, axis, reference=np.sort),
     # products
     "matmul": several(mg.matmul, matrices, np.matmul),
