@@ -192,7 +192,14 @@ def _forward_mode(trial: Trial, info: OpInfo, call: Call) -> None:
         for i, a in enumerate(call.args)
     ]
     function = info.subject.function  # type: ignore[attr-defined]
-    moved = jvp(lambda *args: function(*args, **call.params), call.args, U)[1]
+
+    def of_floats(*floats):
+        args = list(call.args)
+        for i, x in zip(call.wrt, floats, strict=True):
+            args[i] = x
+        return function(*args, **call.params)
+
+    moved = jvp(of_floats, [call.args[i] for i in call.wrt], [U[i] for i in call.wrt])[1]
     found, _ = tree.flatten(moved, objects=False)
     V = [np.zeros(o.shape) if g is None else g for o, g in zip(call.outs, call.gs, strict=True)]
     what = "forward mode, <V, jvp(U)> beside <U, vjp(V)>"
