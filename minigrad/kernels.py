@@ -307,7 +307,7 @@ def _elementwise(name: str, doc: str) -> Callable:
             if x.dtype.kind in "iub":
                 return door(x.astype(np.float64))
             if lib is None or x.dtype.kind == "c":
-                return twin(x)
+                return twin(_in_order(x))  # NumPy's bits vary with the strides
             _dtype(name, x)
         if x.nbytes < LARGE:
             return fast(x)
@@ -355,9 +355,9 @@ sigmoid_rule = _rule("sigmoid", lambda g, y: g * y * (1 - y))
 
 
 def _in_order(x) -> np.ndarray:
-    """x in C order, aligned; a copy only where it is not."""
+    """x in C order, aligned; a copy only where it is not, or of one element with any stride."""
     x = np.asarray(x, order="C")
-    return x if x.flags.aligned else x.copy()
+    return x if x.flags.aligned and x.size != 1 else x.copy()
 
 
 def sum(x, axis=None, keepdims=False):

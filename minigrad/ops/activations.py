@@ -14,7 +14,7 @@ import numpy as np
 from .. import kernels
 from ..errors import UsageError
 from ..graph import Op, register
-from .elementwise import _clip, erf, exp, tanh, where
+from .elementwise import _clip, erf, exp, expm1, tanh, where
 
 sigmoid = register(
     Op(
@@ -123,7 +123,7 @@ def leaky_relu(x, negative_slope=0.01):
 
 
 def _elu_forward(x, *, alpha):
-    return np.where(np.greater(x, 0), x, alpha * np.expm1(np.minimum(x, 0)))
+    return np.where(np.greater(x, 0), x, alpha * expm1.forward(np.minimum(x, 0)))
 
 
 _elu = register(

@@ -3,8 +3,10 @@
 At a kink the convention is PyTorch's, and stands in the op's line of documentation.
 
 exp, log, tanh and erf are the kernels' own: the same bits on every machine. The others are NumPy's,
-which may round their last bit differently on another processor. A gradient that is infinite (sqrt
-at 0) comes out as inf, and NumPy warns of it as of any division by zero (see `np.errstate`).
+which may round their last bit differently on another processor; on one machine they depend on the
+numbers alone, not on their place, the length of the array, or its layout in memory. A gradient that
+is infinite (sqrt at 0) comes out as inf, and NumPy warns of it as of any division by zero (see
+`np.errstate`).
 """
 
 import math
@@ -19,6 +21,36 @@ from ..graph import Op, Tensor, register
 from .logic import floor_divide, logical_and, logical_or, sign
 
 _LN2, _LN10 = math.log(2), math.log(10)
+
+
+def _numpys(ufunc: np.ufunc) -> Callable:
+    """A function of NumPy's, of one or two arguments, that is handed its arrays in C order.
+
+    Of functions that IEEE 754 does not fix to the last bit NumPy has a loop over vectors and one
+    over single numbers, which round differently, and takes the second for some strides: those of a
+    reversed array, on a processor with AVX-512. One element of a reversed array counts as in order
+    and still has its stride; its copy has not. Numbers stay numbers, beside which a float32 array
+    keeps its dtype.
+    """
+    if ufunc.nin == 1:
+
+        def unary(x):
+            x = np.asarray(x, order="C")
+            return ufunc(x if x.size != 1 else x.copy())
+
+        return unary
+
+    def binary(x, y):
+        if type(x) is np.ndarray:
+            x = np.asarray(x, order="C")
+            x = x if x.size != 1 else x.copy()
+        if type(y) is np.ndarray:
+            y = np.asarray(y, order="C")
+            y = y if y.size != 1 else y.copy()
+        return ufunc(x, y)
+
+    return binary
+
 
 # --- arithmetic ----------------------------------------------------------------------------------
 
@@ -98,7 +130,7 @@ sqrt = register(
 hypot = register(
     Op(
         "hypot",
-        np.hypot,
+        _numpys(np.hypot),
         vjps=[
             lambda g, out, x, y: g * (x / where(out == 0, 1, out)),
             lambda g, out, x, y: g * (y / where(out == 0, 1, out)),
@@ -112,6 +144,7 @@ hypot = register(
 # --- powers --------------------------------------------------------------------------------------
 
 _EXACT: dict[float, Callable] = {0: np.ones_like, 1: np.positive, 2: np.square}
+_pow = _numpys(np.power)
 
 
 def _power(x, y):
@@ -119,7 +152,11 @@ def _power(x, y):
     if type(y) in (int, float) and y in _EXACT and getattr(x, "dtype", None) in FLOATS:
         return _EXACT[y](x)
     try:
-        return np.power(x, y)
+        if type(y) is np.ndarray and y.ndim and y.shape != getattr(x, "shape", ()):
+            # An exponent with a stride of 0, broadcast or alone in its row, has paths of its own
+            # for -1, 1/2 and 2: a row would depend on how many there are.
+            y = np.broadcast_to(y, np.broadcast_shapes(np.shape(x), y.shape))
+        return _pow(x, y)
     except ValueError:
         if np.asarray(x).dtype.kind in "iu" and np.any(np.less(y, 0)):
             raise UsageError(
@@ -178,7 +215,7 @@ exp = register(
 exp2 = register(
     Op(
         "exp2",
-        np.exp2,
+        _numpys(np.exp2),
         vjps=[lambda g, out, x: g * (out * _LN2)],
         doc="2^x. Gradient: g 2^x log(2).",
     ),
@@ -186,7 +223,7 @@ exp2 = register(
 expm1 = register(
     Op(
         "expm1",
-        np.expm1,
+        _numpys(np.expm1),
         vjps=[lambda g, out, x: g * exp(x)],  # out + 1 would lose the digits of a small e^x
         doc="e^x - 1, exact near 0. Gradient: g e^x.",
     ),
@@ -202,7 +239,7 @@ log = register(
 log2 = register(
     Op(
         "log2",
-        np.log2,
+        _numpys(np.log2),
         vjps=[lambda g, out, x: g / (x * _LN2)],
         doc="The logarithm to base 2. Gradient: g / (x log(2)).",
     ),
@@ -210,7 +247,7 @@ log2 = register(
 log10 = register(
     Op(
         "log10",
-        np.log10,
+        _numpys(np.log10),
         vjps=[lambda g, out, x: g / (x * _LN10)],
         doc="The logarithm to base 10. Gradient: g / (x log(10)).",
     ),
@@ -218,7 +255,7 @@ log10 = register(
 log1p = register(
     Op(
         "log1p",
-        np.log1p,
+        _numpys(np.log1p),
         vjps=[lambda g, out, x: g / (1 + x)],
         doc="log(1 + x), exact near 0. Gradient: g / (1 + x).",
     ),
@@ -239,15 +276,25 @@ erf = register(
 # 1 - x^2 is written (1 - x)(1 + x), which keeps its digits where x is near 1.
 
 sin = register(
-    Op("sin", np.sin, vjps=[lambda g, out, x: g * cos(x)], doc="The sine. Gradient: g cos(x)."),
+    Op(
+        "sin",
+        _numpys(np.sin),
+        vjps=[lambda g, out, x: g * cos(x)],
+        doc="The sine. Gradient: g cos(x).",
+    ),
 )
 cos = register(
-    Op("cos", np.cos, vjps=[lambda g, out, x: -g * sin(x)], doc="The cosine. Gradient: -g sin(x)."),
+    Op(
+        "cos",
+        _numpys(np.cos),
+        vjps=[lambda g, out, x: -g * sin(x)],
+        doc="The cosine. Gradient: -g sin(x).",
+    ),
 )
 tan = register(
     Op(
         "tan",
-        np.tan,
+        _numpys(np.tan),
         vjps=[lambda g, out, x: g * (1 + out * out)],
         doc="The tangent. Gradient: g (1 + tan(x)^2).",
     ),
@@ -255,7 +302,7 @@ tan = register(
 arcsin = register(
     Op(
         "arcsin",
-        np.arcsin,
+        _numpys(np.arcsin),
         vjps=[lambda g, out, x: g / sqrt((1 - x) * (1 + x))],
         doc="The angle in [-pi/2, pi/2] with sine x. Gradient: g / sqrt(1 - x^2), inf at -1 and 1.",
     ),
@@ -263,7 +310,7 @@ arcsin = register(
 arccos = register(
     Op(
         "arccos",
-        np.arccos,
+        _numpys(np.arccos),
         vjps=[lambda g, out, x: -g / sqrt((1 - x) * (1 + x))],
         doc="The angle in [0, pi] with cosine x. Gradient: -g / sqrt(1 - x^2), -inf at -1 and 1.",
     ),
@@ -271,7 +318,7 @@ arccos = register(
 arctan = register(
     Op(
         "arctan",
-        np.arctan,
+        _numpys(np.arctan),
         vjps=[lambda g, out, x: g / (1 + x * x)],
         doc="The angle in [-pi/2, pi/2] with tangent x. Gradient: g / (1 + x^2).",
     ),
@@ -288,7 +335,7 @@ def _across(g, x, y):
 arctan2 = register(
     Op(
         "arctan2",
-        np.arctan2,
+        _numpys(np.arctan2),
         vjps=[lambda g, out, y, x: _across(g, x, y), lambda g, out, y, x: -_across(g, y, x)],
         doc="The angle in [-pi, pi] of the point (x, y), from y and x. Gradient: "
         "g x / (x^2 + y^2) to y, -g y / (x^2 + y^2) to x; 0 to both at the origin.",
@@ -297,7 +344,7 @@ arctan2 = register(
 sinh = register(
     Op(
         "sinh",
-        np.sinh,
+        _numpys(np.sinh),
         vjps=[lambda g, out, x: g * cosh(x)],
         doc="(e^x - e^-x) / 2. Gradient: g cosh(x).",
     ),
@@ -305,7 +352,7 @@ sinh = register(
 cosh = register(
     Op(
         "cosh",
-        np.cosh,
+        _numpys(np.cosh),
         vjps=[lambda g, out, x: g * sinh(x)],
         doc="(e^x + e^-x) / 2. Gradient: g sinh(x).",
     ),
@@ -322,7 +369,7 @@ tanh = register(
 arcsinh = register(
     Op(
         "arcsinh",
-        np.arcsinh,
+        _numpys(np.arcsinh),
         vjps=[lambda g, out, x: g / hypot(x, 1)],
         doc="The number with hyperbolic sine x. Gradient: g / sqrt(x^2 + 1).",
     ),
@@ -330,7 +377,7 @@ arcsinh = register(
 arccosh = register(
     Op(
         "arccosh",
-        np.arccosh,
+        _numpys(np.arccosh),
         vjps=[lambda g, out, x: g / (sqrt(x - 1) * sqrt(x + 1))],
         doc="The number >= 0 with hyperbolic cosine x. Gradient: g / sqrt(x^2 - 1), inf at 1.",
     ),
@@ -338,7 +385,7 @@ arccosh = register(
 arctanh = register(
     Op(
         "arctanh",
-        np.arctanh,
+        _numpys(np.arctanh),
         vjps=[lambda g, out, x: g / ((1 - x) * (1 + x))],
         doc="The number with hyperbolic tangent x. Gradient: g / (1 - x^2), inf at -1 and 1.",
     ),

@@ -8,13 +8,14 @@ import math
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import ops
 from minigrad.graph import registry
 from minigrad.ops import activations, elementwise, logic
+from minigrad.testing.example import LAYOUTS, lay, signed
 
 NAN, INF = math.nan, math.inf
 FLOATS = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -193,6 +194,103 @@ def test_a_remainder_has_the_sign_of_the_divisor_and_its_gradient():
     assert (ones, quotients) == ([1.0] * 5, [-1.0, 2.0, 2.0, -1.0, -9.0])
 
 
+# --- the same numbers, the same bits -------------------------------------------------------------
+
+UNARY = [
+    *(mg.absolute, mg.reciprocal, mg.square, mg.sqrt, mg.negative, mg.positive),
+    *(mg.exp, mg.exp2, mg.expm1, mg.log, mg.log2, mg.log10, mg.log1p, mg.erf),
+    *(mg.sin, mg.cos, mg.tan, mg.arcsin, mg.arccos, mg.arctan),
+    *(mg.sinh, mg.cosh, mg.tanh, mg.arcsinh, mg.arccosh, mg.arctanh),
+    *(mg.sigmoid, mg.softplus, mg.relu, mg.leaky_relu, mg.elu, mg.silu, mg.gelu),
+]
+PAIRED = [
+    *(mg.add, mg.subtract, mg.multiply, mg.divide, mg.remainder, mg.maximum, mg.minimum),
+    *(mg.hypot, mg.power, mg.arctan2, mg.logaddexp),
+]
+SPECIAL = [0.0, -0.0, NAN, INF, -INF, 1.0, -1.0, 0.5, 2.0, 5e-324, 1e-40, 800.0, 1e5, -1e22]
+
+
+def numbers(shape, dtype, seed, place):
+    """Of all sizes, some special, some alike."""
+    rng = np.random.default_rng([seed, place])
+    x = rng.normal(size=shape) * 10.0 ** rng.integers(-3, 3, shape)
+    few = rng.choice(SPECIAL, shape)
+    return np.where(rng.random(shape) < 0.25, few, x).astype(dtype)
+
+
+def laid(x, layout):
+    if layout != "misaligned":
+        return lay(x, layout)
+    held = np.ndarray(x.shape, x.dtype, bytearray(x.nbytes + 1), 1)
+    held[...] = x
+    return held
+
+
+def assert_bits(got, expected):
+    np.testing.assert_array_equal(got, expected)
+    numbers = ~np.isnan(expected)  # the sign of a NaN means nothing
+    np.testing.assert_array_equal(np.signbit(got)[numbers], np.signbit(expected)[numbers])
+
+
+def values_and_gradients(f, args, g):
+    with np.errstate(all="ignore"):
+        leaves = [mg.tensor(a, requires_grad=True) for a in args]
+        out = f(*leaves)
+        out.backward(g)
+        return [f(*args), out.data, *[t.grad.data for t in leaves]]
+
+
+shapes = st.one_of(
+    st.tuples(st.integers(0, 70)),
+    hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5),
+)
+
+
+@pytest.mark.parametrize(
+    "f", [*UNARY, *PAIRED], ids=lambda f: f.name if isinstance(f, mg.Op) else f.__name__
+)
+@FLOATS
+@settings(max_examples=1 + settings().max_examples // 4)  # of each of 72
+@given(
+    shape=shapes,
+    layouts=st.lists(st.sampled_from([*LAYOUTS, "misaligned"]), min_size=3, max_size=3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_layout_and_place_change_no_bit(f, dtype, shape, layouts, seed):
+    n = 2 if f in PAIRED else 1
+    args = [laid(numbers(shape, dtype, seed, i), layouts[i]) for i in range(n)]
+    g = laid(np.asarray(signed(shape, seed), dtype), layouts[2])
+    found = values_and_gradients(f, args, g)
+    plain = values_and_gradients(f, [np.array(a, order="C") for a in args], np.array(g, order="C"))
+    for a, b in zip(found, plain, strict=True):
+        assert_bits(a, b)
+    for k in range(shape[0] if shape else 0)[:: 1 + (shape or (0,))[0] // 8]:
+        # a row alone, as a batch of one
+        row = values_and_gradients(f, [a[k : k + 1] for a in args], g[k : k + 1])
+        for a, b in zip(row, plain, strict=True):
+            assert_bits(a, b[k : k + 1])
+
+
+@FLOATS
+@pytest.mark.parametrize("wide", [1, 2, 7])
+@pytest.mark.parametrize("exponent", [-1.0, 0.5, 1.0, 1.5, 2.0, 3.0])
+def test_a_power_is_the_same_in_a_row_alone(wide, exponent, dtype):
+    """NumPy computes x^-1, x^(1/2), x^2 otherwise where the exponent has a stride of 0."""
+    x = np.abs(numbers((60, wide), dtype, 0, 0))
+    x = np.where((x > 1e-6) & (x < 1e6), x, 1.25).astype(dtype)
+    for y in (np.full((60, 1), exponent, dtype), np.full((60, wide), exponent, dtype)):
+        every = values_and_gradients(mg.power, [x, y], np.ones_like(x))
+        for k in range(60):
+            part = [a[k : k + 1] for a in (x, y)]
+            for a, b in zip(values_and_gradients(mg.power, part, np.ones((1, wide), dtype)), every,
+                            strict=True):  # fmt: skip
+                assert_bits(a, b[k : k + 1])
+    shared = np.full((1, 1), exponent, dtype)
+    every = mg.power(x, shared)
+    for k in range(60):
+        assert_bits(mg.power(x[k : k + 1], shared), every[k : k + 1])
+
+
 # --- large and small arguments -------------------------------------------------------------------
 
 
@@ -298,7 +396,7 @@ def test_a_square_does_not_rest_on_the_pow_of_the_platform(p, monkeypatch):
     def forbidden(*args):
         raise AssertionError("pow was called")
 
-    monkeypatch.setattr(np, "power", forbidden)
+    monkeypatch.setattr(elementwise, "_pow", forbidden)
     x = mg.tensor([3.0], requires_grad=True)
     y = x**p
     y.sum().backward()
