@@ -33,6 +33,8 @@ FIRST = 0.125  # the first real step, absolute: one relative to x would step ove
 FEWEST, ENOUGH, MOST = 4, 14, 26  # levels: at least; where it gets no better; at most
 PATIENCE = 6  # levels past the best one
 WIGGLES = 3  # times that the last bits of the point are moved
+STAIRS = 3  # times at most that the noise of a staircase is put up
+STAIR = 2.0**-36  # a higher step, relative to the largest number, is no rounding
 AGREE = 1e-6  # how far a complex step and the differences may lie apart
 KINK = 1e-3  # a smaller gap between the two sides widens the bar, and is no kink
 
@@ -72,6 +74,9 @@ class _Table:
     A quotient that grows by half or more as the step is halved does not converge there, be it at a
     jump or at a wave shorter than the step; a chain of levels begins anew behind it, and
     behind a level that is not finite.
+
+    `height`: a sharper value that lies outside the bar of the one before has taken its place; so
+    high are the steps of the function, if that was because it is a staircase.
     """
 
     def __init__(self, powers: Callable[[int], int], size: int):
@@ -80,6 +85,7 @@ class _Table:
         self.chain = np.zeros(size, int)  # levels since the last break
         self.value, self.error = np.zeros(size), np.full(size, np.inf)
         self.best_row = np.zeros(size, int)
+        self.height = np.zeros(size)
 
     def push(self, quotient: np.ndarray, noise: np.ndarray) -> None:
         """A level more: the quotients at half the step before, and what rounding does to them."""
@@ -98,6 +104,8 @@ class _Table:
                 away = np.maximum(away, np.abs(row[j] - row[j - 1]))
             error = np.where(self.chain >= j + 3, 2 * (away + noise), np.inf)
             better = error < self.error
+            outside = (np.abs(row[j] - self.value) - self.error) * FIRST / 2.0**self.rows
+            self.height = np.fmax(self.height, np.where(better, outside, 0))
             self.value = np.where(better, row[j], self.value)
             self.error = np.where(better, error, self.error)
             self.best_row = np.where(better, self.rows, self.best_row)
@@ -145,7 +153,7 @@ class _Line:
         self.tangents = {i: np.asarray(t, np.float64) / self.scale for i, t in moved.items()}
         self.outs = self.at({}) if outs is None else outs
         self.middle, self.units = _vector(self.outs), _units(self.outs)
-        self.visited: dict[float, tuple[np.ndarray, np.ndarray, float]] = {}  # sides, by h
+        self.visited: dict[float, tuple[np.ndarray, np.ndarray, float, float]] = {}  # sides, by h
 
     def at(self, points: dict[int, np.ndarray], forward: Callable | None = None) -> tuple:
         """The outputs, with `points` in place of some arrays."""
@@ -162,10 +170,12 @@ class _Line:
             return np.full(self.middle.size, np.nan)
         return out if out.size == self.middle.size else np.full(self.middle.size, np.nan)
 
-    def sides(self, h: float) -> tuple[np.ndarray, np.ndarray, float]:
-        """The outputs at x + d and at x - d, and the length of d in units of t.
+    def sides(self, h: float) -> tuple[np.ndarray, np.ndarray, float, float]:
+        """The outputs at x + d and at x - d, the length of d in units of t, and how far it is off.
 
-        d is h t, rounded so that both points are exact wherever x is not far below d.
+        d is h t, rounded so that both points are exact wherever x is not far below d. One entry
+        alone has the length of its own d, several have their mean: each entry is off from h t by
+        its last bits, as if the point were wiggled, and by what the mean differs from h.
         """
         if h in self.visited:
             return self.visited[h]
@@ -177,7 +187,8 @@ class _Line:
             d = np.copysign((x + away) - x, step)
             above[i], below[i] = x + d, x - d
             along, square = along + float(np.sum(d * t)), square + float(np.sum(t * t))
-        self.visited[h] = self.tried(above), self.tried(below), along / square
+        mean = along / square
+        self.visited[h] = self.tried(above), self.tried(below), mean, abs(mean - h)
         return self.visited[h]
 
     def complex_step(
@@ -234,25 +245,73 @@ def _ladder(line: _Line, target: float, claim: np.ndarray | None = None) -> _Fou
     An entry is done when it confirms what is claimed of it, when its bar is below `target` of it,
     or when smaller steps only make it worse. To confirm, it takes agreement to a millionth, or
     to what rounding leaves; then the levels need not have converged among themselves.
+
+    What was found must go on at smaller steps. Where it does not, the function is a staircase:
+    it rounds numbers far larger than itself (1 - y^2 for y near 1 is a multiple of 2^-53). The
+    height of a step is noise then, and the entry is found anew.
     """
+    noise = 4 * line.units * np.abs(line.middle)
+    if claim is None:
+        noise = np.fmax(noise, line.wiggled(lambda p, _: line.tried(p), line.middle))
+    found, level, height = _climbed(line, target, claim, noise)
+    for _ in range(STAIRS):
+        height = _stairs(line, found, noise, level, height)
+        if not height.any():
+            break
+        noise = np.fmax(noise, 4 * height)
+        if claim is not None:  # noise would confirm anything
+            claim = np.where(height > 0, np.nan, claim)
+        found, level, height = _climbed(line, target, claim, noise)
+    return found
+
+
+def _stairs(
+    line: _Line, found: _Found, noise: np.ndarray, level: int, height: np.ndarray
+) -> np.ndarray:
+    """The height of the steps of a staircase, where it is more than noise; 0 elsewhere.
+
+    It is how far f(x + d) - f(x - d) is from what was found, for d below the best step, and what
+    the ladder came upon itself, if f(x + d) = f(x) = f(x - d) for a d that ought to show. What is
+    too high to be rounding is a kink or a wave; where a claim is confirmed nothing is sought.
+    """
+    known = np.isfinite(found.error) & ~found.confirmed
+    flat, moved = np.zeros(noise.shape, bool), height > 2 * noise
+    if not known.any():
+        return np.zeros(noise.shape)
+    scale = np.max([1.0, *[np.max(np.abs(line.arrays[i]), initial=0) for i in line.tangents]])
+    scale = np.fmax(scale, np.max(np.abs(line.middle), initial=0, where=np.isfinite(line.middle)))
+    with np.errstate(all="ignore"):
+        for deeper in (2, 6, 11, 18, 25):
+            above, below, h, off = line.sides(FIRST / 2 ** (level + deeper))
+            rest = np.abs(above - below - 2 * h * found.value)
+            rest -= 2 * h * found.error + 2 * off * np.abs(found.value)
+            rest -= 4 * line.units * np.fmax(np.abs(above), np.abs(below))
+            height = np.fmax(height, rest)
+            seen = 2 * h * np.fmax(np.abs(found.value), found.error) > 4 * noise
+            flat |= (seen | moved) & (above == line.middle) & (below == line.middle)
+        return np.where(known & flat & (height > 2 * noise) & (height < STAIR * scale), height, 0)
+
+
+def _climbed(
+    line: _Line, target: float, claim: np.ndarray | None, last_bits: np.ndarray
+) -> tuple[_Found, int, np.ndarray]:
+    """What the ladder finds if `last_bits` are noise, the level of its smallest best step, and the
+    `height` of its table."""
     middle, units = line.middle, line.units
     central = _Table(lambda j: 2 * j + 2, middle.size)  # of (f+ - f-) / 2h: even powers of h
     gap = _Table(lambda j: 2 * j + 1, middle.size)  # of (f+ - 2f + f-) / h: odd ones
     hopeless = ~np.isfinite(middle)
     confirmed = known = np.zeros(middle.size, bool)
     first = np.zeros(middle.size)
-    last_bits = 4 * units * np.abs(middle)
-    if claim is None:
-        last_bits = np.fmax(last_bits, line.wiggled(lambda p, _: line.tried(p), middle))
     with np.errstate(all="ignore"):
         for level in range(MOST):
-            above, below, h = line.sides(FIRST / 2**level)
+            above, below, h, off = line.sides(FIRST / 2**level)
             largest = np.maximum(np.abs(middle), np.maximum(np.abs(above), np.abs(below)))
             noise = np.maximum(last_bits, 4 * units * largest) / h
             slope, bend = (above - below) / (2 * h), (above - 2 * middle + below) / h
             # x^9 at 0: what is nothing beside the first quotient is nothing.
             first = np.where(central.chain == 0, np.fmax(np.abs(slope), np.abs(bend)), first)
-            noise = np.fmax(noise, 64 * units * first)
+            noise = np.fmax(noise, 64 * units * first) + off / h * np.abs(slope)
             central.push(slope, noise)
             gap.push(bend, 2 * noise)
             if claim is not None and level:
@@ -281,7 +340,9 @@ def _ladder(line: _Line, target: float, claim: np.ndarray | None = None) -> _Fou
         kink = sure & (apart > KINK * size) & (apart > AGREE * np.max(size, initial=0.0))
         kink |= np.isfinite(central.error) & np.isinf(gap.error)
     error = np.where(hopeless, np.inf, error)
-    return _Found(central.value, error, kink & ~hopeless, confirmed & ~hopeless)
+    best_row = np.max(np.where(np.isfinite(error), central.best_row, 0), initial=0)
+    found = _Found(central.value, error, kink & ~hopeless, confirmed & ~hopeless)
+    return found, int(best_row), central.height
 
 
 def _scale(value: np.ndarray) -> np.ndarray:
@@ -394,10 +455,11 @@ def one_sided(
         last_bits = np.fmax(last_bits, 4 * line.units * np.abs(middle))
         with np.errstate(all="ignore"):
             for level in range(ENOUGH + PATIENCE):
-                above, below, h = line.sides(FIRST / 2**level)
+                above, below, h, off = line.sides(FIRST / 2**level)
                 for table, side, sign in ((left, below, -1), (right, above, 1)):
                     noise = 2 * np.maximum(last_bits, 4 * line.units * np.abs(side)) / h
-                    table.push(sign * (side - middle) / h, noise)
+                    slope = sign * (side - middle) / h
+                    table.push(slope, noise + off / h * np.abs(slope))
     else:
         left.error, right.error = np.zeros(size), np.zeros(size)
     none = np.zeros(size, bool)

@@ -5,7 +5,7 @@ import threading
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minigrad as mg
@@ -19,6 +19,10 @@ from minigrad.testing.oracle import (
     one_sided,
     rounding,
 )
+
+FEW = (
+    1 + settings().max_examples // 5
+)  # points of each of many tests: more where a profile has more
 
 
 def chain(x):
@@ -67,7 +71,7 @@ def test_the_truth_lies_inside_the_bar(name, method):
     f, slope, (low, high) = FUNCTIONS[name]
     rng = np.random.default_rng(0)
     with mpmath.workdps(40):
-        for x in rng.uniform(low, high, 200):
+        for x in rng.uniform(low, high, FEW):
             e = along(f, x, method)
             truth = slope(mpmath.mpf(float(x)))
             assert abs(mpmath.mpf(float(e.value)) - truth) <= e.error, x
@@ -96,6 +100,40 @@ def test_differences_of_vectors_cover_the_complex_step(f):
         sharp, rough = (numerical_jvp(f, (x,), (t,), method=m) for m in ("auto", "differences"))
         assert (sharp.method, rough.method) == ("complex step", "differences")
         assert np.all(np.abs(sharp.value - rough.value) <= sharp.error + rough.error)
+
+
+def test_entries_that_move_by_other_last_bits_have_honest_bars():
+    """Where x is 0, every step is exact; where it is 1, it is rounded to the last bits of 1."""
+    y, x = np.eye(1, 8)[0], np.repeat([1.0, 0.0], 4)
+    rng = np.random.default_rng(0)
+    with lent():
+        for _ in range(FEW):
+            u = rng.uniform(0.5, 1.5, 8)
+            (e,) = estimate(lambda y, x: (mg.arctan2(y, x),), [y, x], [u, None])
+            truth = u[:4] / (1 + y[:4] ** 2)
+            assert np.all(np.abs(e.value[:4] - truth) <= e.error[:4] + np.spacing(truth))
+
+
+STAIRS = {
+    "1 - tanh^2": (lambda x: 1 - np.tanh(x) ** 2, 1.0),
+    "sigmoid'": (lambda x: 1 / (1 + np.exp(-2 * x)) * (1 - 1 / (1 + np.exp(-2 * x))), 0.25),
+    "times a number": (lambda x: 0.7 * (1 - np.tanh(x) ** 2), 0.7),
+}
+
+
+@pytest.mark.parametrize("method", ["differences", "auto"])
+@pytest.mark.parametrize("name", STAIRS)
+def test_a_staircase_is_not_believed(name, method):
+    """1 - y^2 for y near 1 is a multiple of 2^-53: its plateaus have derivatives of their own."""
+    f, scale = STAIRS[name]
+    rng = np.random.default_rng(0)
+    with mpmath.workdps(60):
+        for x, t in [(14.92, 1.0), *rng.uniform((8, 0.5), (15, 1.5), (FEW, 2))]:
+            e = along(f, x, method, t)
+            z = mpmath.mpf(float(x))
+            truth = float(-2 * scale * t * mpmath.sech(z) ** 2 * mpmath.tanh(z))
+            assert abs(e.value - truth) <= e.error + abs(np.spacing(truth)), (x, t)
+            assert not e.kink
 
 
 # --- kinks ---------------------------------------------------------------------------------------
@@ -130,6 +168,7 @@ NEAR = {
 
 @pytest.mark.parametrize("method", ["differences", "auto"])
 @pytest.mark.parametrize("name", NEAR)
+@settings(max_examples=FEW)
 @given(exponent=st.floats(-8, -1), sign=st.sampled_from([-1, 1]))
 def test_near_a_kink_it_is_right_or_says_so(name, method, exponent, sign):
     f, slope = NEAR[name]
