@@ -83,8 +83,9 @@ class HandWritten:
             valid = np.ones((len(x), 1), bool)
             if lengths is not None:
                 valid = t < np.asarray(lengths)[:, None]
+            x = np.where(valid, x, 0)
             new_h, new_c, gates = self.step(x, h, c, W, U, b)
-            tape.append((valid, h, c, new_c, *gates))
+            tape.append((valid, x, h, c, new_c, *gates))
             ys[t] = np.where(valid, new_h, 0)
             h, c = np.where(valid, new_h, h), np.where(valid, new_c, c)
         return (ys, h, c), tape
@@ -105,17 +106,17 @@ class HandWritten:
         dys, dh, dc = gs
         dx, dW, dU, db = (np.zeros_like(a) for a in (xs, W, U, b))
         for t in reversed(range(len(xs))):
-            valid, h, c, new_c, i, f, g, o = tape[t]
+            valid, x, h, c, new_c, i, f, g, o = tape[t]
             th = np.tanh(new_c)
             own_h = np.where(valid, dh + dys[t], 0)
             own_c = self.into_cell(own_h, np.where(valid, dc, 0), o, th)
             da = np.concatenate(self.into_gates(own_h, own_c, c, i, f, g, o, th), axis=1)
             dx[t] = da @ W
-            dW += da.T @ xs[t]
+            dW += da.T @ x
             dU += da.T @ h
             db += self.into_bias(da)
             dh, dc = np.where(valid, da @ U, dh), np.where(valid, own_c * f, dc)
-        return dx, dh, dc, dW, dU, db
+        return dx, dh.copy(), dc.copy(), dW, dU, db  # memory of its own, after no steps too
 
     def into_bias(self, da):
         return da.sum(0)

@@ -19,21 +19,24 @@ from ..nn import GRU, LSTM, RNN
 from ..ops import concatenate, stack
 from ..tree import flatten
 from ..unfold import unfold
-from .case import (
-    Bars,
-    Case,
-    Named,
-    needs_cell,
-    needs_lengths,
-    padded_out,
-    ragged,
-    rows,
-    total,
-)
 from .cell_info import CELL_LAWS, CellInfo
 from .example import Sequences, generator
 from .laws import NotApplicable, Trial, law
-from .recurrence import Run
+from .runs import (
+    Batch,
+    Named,
+    Results,
+    batch,
+    cotangents_of,
+    filled,
+    needs_cell,
+    needs_lengths,
+    noise_of,
+    over,
+    ragged,
+    rows_of,
+    total,
+)
 from .subject import Traced
 
 
@@ -43,42 +46,30 @@ def C5(trial: Trial, info: CellInfo, example: Sequences):
 
     Finds rows that are mixed, and lengths or masks that are looked up by another index.
     """
-    case = Case(trial, info, example)
+    of = batch(trial, info, example)
     order = generator(example.seed, 61).permutation(example.N)
     if example.N > 1 and (order == np.arange(example.N)).all():
         order = order[::-1]
-    lengths = None if case.lengths is None else case.lengths[order]
+    got = of.rows(order).results(cotangents_of(of, order))
+    expected = rows_of(of, of.base, order)
+    expected.gradients.update({k: of.base.gradients[k] for k in of.weights})
     facts = {"order": tuple(map(int, order))}
-    run = _of_rows(case, order, lengths)
-    case.agree_outputs(case.outputs(run), _pick(case, case.run, order), "permuted", facts=facts)
-    got = case.slopes(run.pull(*_cotangents(case, order)))
-    expected = _pick_slopes(case, order)
-    case.agree_gradients(
-        got, {**expected, **case.gradients.weights}, "permuted", loose=case.weights, facts=facts
-    )
+    of.agree(got, expected, "permuted", loose=of.weights, facts=facts)
 
 
-def _of_rows(case: Case, keep, lengths=None, T: int | None = None) -> Run:
-    """The recurrence on some of the rows, and on the first T steps."""
-    state = [rows(s, keep, 0) for s in case.state]
-    return case.at(xs=rows(case.xs[:T], keep, 1), state=state, lengths=lengths)
-
-
-def _cotangents(case: Case, keep, T: int | None = None) -> tuple:
-    return rows(case.dys[:T], keep, 1), [rows(d, keep, 0) for d in case.dlast]
-
-
-def _pick(case: Case, run: Run, keep, T: int | None = None) -> Named:
-    """What some of the rows put out, within the first T steps."""
-    last = {p: rows(s, keep, 0) for p, s in zip(case.sized.parts, run.last, strict=True)}
-    return {"ys": rows(run.ys[:T], keep, 1), **last}
-
-
-def _pick_slopes(case: Case, keep, T: int | None = None) -> Named:
-    """The gradients of xs and of the state, of some of the rows, within the first T steps."""
-    found, names = case.gradients, case.sized.names[1:]
-    state = {p: rows(s, keep, 0) for p, s in zip(names, found.state, strict=False)}
-    return {"xs": rows(found.xs[:T], keep, 1), **state}
+def _row_by_row(of: Batch, ends: list, when: str) -> None:
+    """The batch against each of its rows alone, up to its end; gradients of weights add up."""
+    found = []
+    for b, end in enumerate(ends):
+        alone = of.rows(b)
+        if end is not None:
+            alone = replace(alone.piece(slice(0, end)), lengths=None)
+        got = alone.results(cotangents_of(of, b, end))
+        found.append({k: got.gradients.pop(k) for k in of.weights})
+        facts = {"row": b, "end": end}
+        of.agree(rows_of(of, of.base, b, end), got, when.format(b, end), facts=facts)
+    summed = total([of.no_weights(), *found])
+    of.agree(of.base, Results({}, summed), "against the rows' sum", loose=summed)
 
 
 @law(CELL_LAWS, "C6", "a row does not know the other rows", share=0.4)
@@ -88,34 +79,19 @@ def C6(trial: Trial, info: CellInfo, example: Sequences):
     And whatever the other rows hold, NaN too, a row stays what it is. Finds a leak across the
     batch, a mean where there should be a sum, and a batch of one that is treated differently.
     """
-    case = Case(trial, info, example)
-    found = []
-    for b in range(example.N):
-        lengths = None if case.lengths is None else case.lengths[[b]]
-        alone, which, facts = _of_rows(case, b, lengths), f"of row {b} against it alone", {"row": b}
-        case.agree_outputs(_pick(case, case.run, b), case.outputs(alone), which, facts=facts)
-        found.append(alone.pull(*_cotangents(case, b)))
-        own, slopes = _pick_slopes(case, b), case.slopes(found[-1])
-        expected = {name: slopes[name] for name in own}
-        case.agree_gradients(own, expected, which, facts=facts)
-    summed = total([case.no_weights(), *[g.weights for g in found]])
-    case.agree_gradients(case.gradients.weights, summed, "against the rows' sum", loose=summed)
-
+    of = batch(trial, info, example)
+    _row_by_row(of, [None] * example.N, "of row {} against it alone")
     if example.N > 1:
         b = example.seed % example.N
-        others = [n for n in range(example.N) if n != b]
-        xs, state = np.array(case.xs), [np.array(s) for s in case.state]
+        others = np.arange(example.N) != b
         rng = generator(example.seed, 62)
-        for a, axis in ((xs, 1), *((s, 0) for s in state)):
-            where: Any = (slice(None), others) if axis else others
-            a[where] = np.nan if example.seed % 2 else rng.standard_normal(a[where].shape)
-        run = case.at(xs=xs, state=state)
-        which, facts = f"of row {b} beside others", {"row": b}
-        case.agree_outputs(_pick(case, run, b), _pick(case, case.run, b), which, facts=facts)
-        slopes = case.slopes(run.pull(case.dys, case.dlast))
-        own = _pick_slopes(case, b)
-        got = {name: rows(slopes[name], b, int(name == "xs")) for name in own}
-        case.agree_gradients(got, own, which, facts=facts)
+        arrays = {k: np.array(of.arrays[k]) for k in ("xs", *of.state_names)}
+        for name, a in arrays.items():
+            rows: Any = (slice(None), others) if name == "xs" else others
+            a[rows] = np.nan if example.seed % 2 else rng.standard_normal(a[rows].shape)
+        got = rows_of(of, of.at(arrays).results(of.gs), b)
+        expected, when = rows_of(of, of.base, b), f"of row {b} beside others"
+        of.agree(got, expected, when, facts={"row": b})
 
 
 @law(CELL_LAWS, "C7", "what stands in the padding changes nothing", needs_lengths, share=0.7)
@@ -126,35 +102,28 @@ def C7(trial: Trial, info: CellInfo, example: Sequences):
     the padding. Finds a mask on the output but not on the state, and one that multiplies by 0,
     which does not undo a NaN.
     """
-    example = ragged(info, example)
-    case = Case(trial, info, example)
+    of = batch(trial, info, ragged(info, example))
     value = (np.nan, np.inf, 1e30)[example.seed % 3]
-    more = 1 + example.seed % 2
-    active = np.concatenate([case.active, np.zeros((more, example.N), bool)])
-    longer = np.concatenate([case.xs, np.zeros((more, *case.xs.shape[1:]), case.xs.dtype)])
-    run = case.at(xs=padded_out(longer, active, value))
-    T, which, facts = example.T, f"with {value} in the padding", {"padding": value}
-
-    ys, clean = run.ys[:T], not case.run.ys[~case.active].any()
-    if not clean:  # whatever code by hand puts out there
-        ys = padded_out(ys, case.active)
-    expected = case.outputs(case.run) | {"ys": padded_out(case.run.ys, case.active)}
-    got = case.outputs(run) | {"ys": ys}
-    case.agree_outputs(got, expected, which, facts=facts)
-
-    dys = np.concatenate([case.dys, np.zeros((more, *case.dys.shape[1:]), case.dys.dtype)])
-    if clean:
-        dys[T:] = 1
-    slopes = case.slopes(run.pull(dys, case.dlast))
-    for found in (case.gradients.xs, slopes["xs"]):
-        mask = active[: len(found)]
-        in_padding = np.where(mask.reshape(*mask.shape, *[1] * (found.ndim - 2)), 0, found)
-        case.agree_gradients(
-            {"xs": in_padding}, {"xs": np.zeros_like(in_padding)}, "in the padding", exact=True
-        )
-    slopes["xs"] = slopes["xs"][:T]
-    loose = () if info.promises_bits else case.weights
-    case.agree_gradients(slopes, case.slopes(case.gradients), which, loose=loose, facts=facts)
+    T, more = example.T, 1 + example.seed % 2
+    clean = not of.own.ys[~of.active].any()
+    longer = np.concatenate([of.xs, np.zeros((more, *of.xs.shape[1:]), of.xs.dtype)])
+    padded = of.at({"xs": longer})
+    padded = padded.at({"xs": np.where(over(padded.active, longer), longer, value)})
+    dys = np.concatenate([of.gs[0], np.full((more, *of.gs[0].shape[1:]), float(clean))])
+    got = padded.results([dys, *of.gs[1:]])
+    outputs = dict(of.base.outputs)
+    for named in (outputs, got.outputs):
+        named["ys"] = named["ys"][:T]
+        if not clean or named is outputs:  # by hand, whatever stands out there
+            named["ys"] = np.where(over(of.active, named["ys"]), named["ys"], 0)
+    for found, active in ((of.base, of.active), (got, padded.active)):
+        beyond = np.where(over(active, found.gradients["xs"]), 0, found.gradients["xs"])
+        zero = Results({}, {"xs": np.zeros_like(beyond)})
+        of.agree(Results({}, {"xs": beyond}), zero, "in the padding", exact=True)
+    got.gradients["xs"] = got.gradients["xs"][:T]
+    loose = () if info.promises_bits else of.weights
+    expected, when = Results(outputs, of.base.gradients), f"with {value} in the padding"
+    of.agree(got, expected, when, loose=loose, facts={"padding": value})
 
 
 @law(
@@ -177,33 +146,29 @@ def C8(trial: Trial, info: CellInfo, example: Sequences):
     lengths = np.array(example.lengths)
     never = example.seed % example.N  # a row that never begins
     lengths[never] = 0
-    example = replace(example, lengths=tuple(map(int, lengths)))
-    case = Case(trial, info, example)
-    parts, names = case.sized.parts, case.sized.names[1:]
-    none = np.flatnonzero(lengths == 0)
-    facts = {"row": int(never)}
-    got = {p: s[none] for p, s in zip(parts, case.run.last, strict=True)}
-    expected = {p: s[none] for p, s in zip(parts, case.state, strict=True)}
-    case.agree_outputs(got, expected, "of rows of length 0", exact=True, facts=facts)
-    got = {p: s[none] for p, s in zip(names, case.gradients.state, strict=False)}
-    expected = {p: s[none] for p, s in zip(names, case.dlast, strict=False)}
-    case.agree_gradients(got, expected, "of rows of length 0", exact=True, facts=facts)
+    of = batch(trial, info, replace(example, lengths=tuple(map(int, lengths))))
+    none, facts = np.flatnonzero(lengths == 0), {"row": int(never)}
+    got = rows_of(of, of.base, none)
+    outputs = {p: s[none] for p, s in zip(of.sized.parts, of.state, strict=True)}
+    gradients = {p: g[none] for p, g in zip(of.state_names, of.gs[1:], strict=True)}
+    of.agree(got, Results(outputs, gradients), "of rows of length 0", exact=True, facts=facts)
 
     b = int(np.argmax(lengths * (lengths < example.T)))  # the longest that ends early
     if not 0 < (end := int(lengths[b])) < example.T:
         return
-    short = case.at(xs=case.xs[:end], lengths=None)
-    which, facts = f"of row {b}, which ends after step {end - 1},", {"row": b, "end": end}
-    got = _pick(case, case.run, b, end)
-    case.agree_outputs(got, _pick(case, short, b), which, facts=facts)
-    only = [np.zeros_like(d) for d in case.dlast]
-    for d, whole in zip(only, case.dlast, strict=True):
-        d[b] = whole[b]
-    slopes = case.slopes(case.run.pull(None, only))
-    slopes["xs"] = slopes["xs"][:end]
-    expected = case.slopes(short.pull(None, only))
-    loose = () if info.promises_bits else case.weights
-    case.agree_gradients(slopes, expected, f"{which} for its last state", loose=loose, facts=facts)
+    short = replace(of.piece(slice(0, end)), lengths=None)
+    only: list = [None, *map(np.zeros_like, of.gs[1:])]
+    for g, whole in zip(only[1:], of.gs[1:], strict=True):
+        g[b] = whole[b]
+    run = short.run()
+    when, facts = f"of row {b}, which ends after step {end - 1},", {"row": b, "end": end}
+    alone = rows_of(of, Results(of.outputs(run)), b)
+    of.agree(rows_of(of, of.base, b, end), alone, when, facts=facts)
+    gradients = of.gradients(of.own, only)
+    gradients["xs"] = gradients["xs"][:end]
+    expected = Results({}, of.gradients(run, only))
+    loose, when = () if info.promises_bits else of.weights, f"{when} for its last state"
+    of.agree(Results({}, gradients), expected, when, loose=loose, facts=facts)
 
 
 @law(
@@ -215,22 +180,9 @@ def C9(trial: Trial, info: CellInfo, example: Sequences):
     The last state is that of the row's own last step; dW = the sum over the rows. Finds a last
     state taken at step T, and lengths that are off by one.
     """
-    example = ragged(info, example)
-    case = Case(trial, info, example)
-    assert case.lengths is not None
-    found = []
-    for b, end in enumerate(map(int, case.lengths)):
-        run, which = _of_rows(case, b, None, end), f"of row {b} against it alone, of length {end}"
-        facts = {"row": b, "end": end}
-        case.agree_outputs(_pick(case, case.run, b, end), case.outputs(run), which, facts=facts)
-        g = run.pull(*_cotangents(case, b, end))
-        found.append(g.weights)
-        expected = case.slopes(g)
-        own = _pick_slopes(case, b, end)
-        expected = {n: expected[n] for n in own}
-        case.agree_gradients(own, expected, which, facts=facts)
-    summed = total([case.no_weights(), *found])
-    case.agree_gradients(case.gradients.weights, summed, "against the rows' sum", loose=summed)
+    of = batch(trial, info, ragged(info, example))
+    assert of.lengths is not None
+    _row_by_row(of, of.lengths.tolist(), "of row {} against it alone, of length {}")
 
 
 def flipped(a: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
@@ -250,15 +202,12 @@ def C11(trial: Trial, info: CellInfo, example: Sequences):
     Finds a flip that takes the padding along, so that a row begins with it, outputs in the wrong
     place in time, and gradients that are not flipped back.
     """
-    case = Case(trial, info, example, reverse=True)
-    forward = Case(trial, info, example)
-    turned = forward.at(xs=flipped(case.xs, case.lengths))
-    expected = case.outputs(turned)
-    expected["ys"] = flipped(expected["ys"], case.lengths)
-    case.agree_outputs(case.outputs(case.run), expected, "in reverse")
-    slopes = case.slopes(turned.pull(flipped(case.dys, case.lengths), case.dlast))
-    slopes["xs"] = flipped(slopes["xs"], case.lengths)
-    case.agree_gradients(case.slopes(case.gradients), slopes, "in reverse")
+    of = batch(trial, info, example, reverse=True)
+    turned = replace(of, xs=flipped(of.xs, of.lengths), how={})
+    expected = turned.results([flipped(of.gs[0], of.lengths), *of.gs[1:]])
+    for named, name in zip(expected, ("ys", "xs"), strict=True):
+        named[name] = flipped(named[name], of.lengths)
+    of.agree(of.base, expected, "in reverse")
 
 
 @law(CELL_LAWS, "C12", "two directions are two recurrences on the same inputs", share=0.3)
@@ -271,40 +220,37 @@ def C12(trial: Trial, info: CellInfo, example: Sequences):
     """
     if info.cell is None and example.seed % 2:  # where it fits, dx may lie in the memory of dy
         example = replace(example, I=example.H)
-    two = [Case(trial, info, example), Case(trial, info, replace(example, seed=_other(example, 1)))]
-    two[1].xs, two[1].lengths = two[0].xs, two[0].lengths
+    first, second = (batch(trial, info, replace(example, seed=_other(example, k))) for k in (0, 1))
+    second = replace(second, xs=first.xs, lengths=first.lengths)
     if info.cell is None:
-        return _halves_by_hand(two)
-    two[1].how = {"reverse": True}
-    return _joined(two, _bidirectional, [2])
+        return _halves_by_hand(first, second)
+    return _joined([first, replace(second, how={"reverse": True})], _bidirectional, [2])
 
 
 def _other(example: Sequences, k: int) -> int:
-    """Another seed."""
+    """Another seed, for k > 0."""
     return (example.seed + 0x9E3779B1 * k) % 2**32
 
 
-def _halves_by_hand(two: list[Case]) -> None:
-    ends = [two[0].lengths] * 2
-    width = two[0].dys.shape[-1] if two[0].dys.ndim > 2 else 0
-    if not width:
+def _halves_by_hand(first: Batch, second: Batch) -> None:
+    if first.own.ys.ndim < 3 or not first.own.ys.shape[-1]:
         raise NotApplicable("outputs without an axis of units")
     # The second reads backwards, so its part of the inputs and cotangents is turned round.
-    runs = [two[0].run, two[1].at(xs=flipped(two[1].xs, ends[1]))]
-    dys = [two[0].dys, flipped(two[1].dys, ends[1])]
+    second = replace(second, xs=flipped(second.xs, second.lengths))
+    two = [first, second]
+    dys = [first.gs[0], flipped(second.gs[0], second.lengths)]
     joint = np.concatenate(dys, axis=-1)
     kept = joint.copy()
-    expected = [c.slopes(r.pull(d.copy(), c.dlast)) for c, r, d in zip(two, runs, dys, strict=True)]
-    got = [
-        c.slopes(r.pull(joint[..., k * width : (k + 1) * width], c.dlast))
-        for k, (c, r) in enumerate(zip(two, runs, strict=True))
+    expected = [
+        of.gradients(of.own, [d.copy(), *of.gs[1:]]) for of, d in zip(two, dys, strict=True)
     ]
-    for case, g, e, which in zip(two, got, expected, ("first", "second"), strict=True):
-        case.agree_gradients(g, e, f"of the {which} direction, its half of dys being a view")
-    two[0].trial.same(
-        joint, kept, "the cotangent of both directions, after the backward pass",
-        facts=two[0].facts(),
-    )  # fmt: skip
+    halves = np.split(joint, 2, axis=-1)
+    got = [of.gradients(of.own, [h, *of.gs[1:]]) for of, h in zip(two, halves, strict=True)]
+    for of, g, e, which in zip(two, got, expected, ("first", "second"), strict=True):
+        when = f"of the {which} direction, its half of dys being a view"
+        of.agree(Results({}, g), Results({}, e), when)
+    what = "the cotangent of both directions, after the backward pass"
+    first.trial.same(joint, kept, what, facts=first.facts())
 
 
 @law(CELL_LAWS, "C13", "layers on each other are a composition", share=0.25)
@@ -316,26 +262,25 @@ def C13(trial: Trial, info: CellInfo, example: Sequences):
     go forward anew before each goes back. Finds a layer in the middle that works on the memory of
     another, and what a call leaves behind for the next one.
     """
-    first = Case(trial, info, example)
-    if first.run.ys.ndim != 3 or not first.run.ys.shape[2]:
+    first = batch(trial, info, example)
+    if first.own.ys.ndim != 3 or not first.own.ys.shape[2]:
         raise NotApplicable("outputs (T, N, H) are wanted, to be inputs of the next layer")
     layers = [first]
     for k in (1, 2):
-        below = layers[-1].run.ys
+        below = layers[-1].own.ys
         upper = replace(example, I=below.shape[2], seed=_other(example, k), layout="C")
-        layers.append(Case(trial, info, upper))
-        layers[-1].xs, layers[-1].lengths = below, first.lengths
+        layers.append(replace(batch(trial, info, upper), xs=below, lengths=first.lengths))
     if info.cell is not None:
         return _joined(layers, _stacked, [1, 1, 1])
-    runs = [c.run for c in layers]
-    dys, fresh = layers[-1].dys, layers[-1].dys
+    runs = [of.own for of in layers]
+    dys = fresh = layers[-1].gs[0]
     for k in (2, 1, 0):
-        case = layers[k]
-        got = runs[k].pull(dys, case.dlast)
-        expected = case.at().pull(fresh, case.dlast)
-        which, facts = f"in layer {k} of three", {"layer": k}
-        case.agree_gradients(case.slopes(got), case.slopes(expected), which, facts=facts)
-        dys, fresh = got.xs, expected.xs
+        of = layers[k]
+        got = of.gradients(runs[k], [dys, *of.gs[1:]])
+        expected = of.results([fresh, *of.gs[1:]]).gradients
+        when, facts = f"in layer {k} of three", {"layer": k}
+        of.agree(Results({}, got), Results({}, expected), when, facts=facts)
+        dys, fresh = got["xs"], expected["xs"]
     return None
 
 
@@ -344,61 +289,57 @@ def C13(trial: Trial, info: CellInfo, example: Sequences):
 LAYERS: dict[type, Callable] = {RNNCell: RNN, LSTMCell: LSTM, GRUCell: GRU}
 
 
-def _joined(cases: list[Case], join: Callable, widths: list[int]) -> None:
+def _joined(batches: list[Batch], join: Callable, widths: list[int]) -> None:
     """Compares recurrences of cells joined in one graph with runs of their own.
 
     widths: how many recurrences each layer has: [2] side by side, [1, 1, 1] on each other.
     """
-    n, xs, lengths = len(cases[0].state), cases[0].xs, cases[0].lengths
-    side = len(widths) == 1
-    own = [[*c.state, *c.weights.values()] for c in cases]
-    sizes = [len(a) for a in own]
+    first, side = batches[0], len(widths) == 1
+    n = len(first.state)
+    own = [[*of.state, *of.weights.values()] for of in batches]
+    names = ["xs", *[f"{a} {k}" for k, of in enumerate(batches) for a in of.sized.names[1:]]]
+    out_names = ["ys", *[f"{p} {k}" for k, of in enumerate(batches) for p in of.sized.parts]]
 
     def graph(xs, *rest):
         cells, states = [], []
-        for case, size in zip(cases, sizes, strict=True):
-            args, rest = rest[:size], rest[size:]
-            cell = case.sized.cell
+        for of, args in zip(batches, own, strict=True):
+            mine, rest = rest[: len(args)], rest[len(args) :]
+            cell = of.sized.cell
             assert cell is not None
-            weights = dict(zip(case.weights, args[n:], strict=True))
-            cells.append(with_tensors(cell, weights))
+            cells.append(with_tensors(cell, dict(zip(of.weights, mine[n:], strict=True))))
             _, form = flatten(cell.initial_state(1, np.float64))
-            states.append(form.build(args[:n]))
-        ys, last = join(cells, xs, states, lengths)
+            states.append(form.build(mine[:n]))
+        ys, last = join(cells, xs, states, first.lengths)
         return ys, *[part for s in last for part in flatten(s)[0]]
 
-    subject = Traced(graph)
+    dys = [of.gs[0] for of in batches]
+    cotangents = [np.concatenate(dys, -1) if side else dys[-1],
+                  *[g for of in batches for g in of.gs[1:]]]  # fmt: skip
 
-    def together(arguments, cotangents) -> tuple[Named, Named]:
-        outs, pull = subject.linearise(arguments, {}, range(len(arguments)))
-        found = [
-            np.zeros_like(a) if g is None else g
-            for a, g in zip(arguments, pull(*cotangents), strict=True)
-        ]
-        return dict(zip(out_names, outs, strict=True)), dict(zip(names, found, strict=True))
+    def together(arrays: Named) -> Results:
+        args = list(arrays.values())
+        outs, pull = Traced(graph).linearise(args, {}, range(len(args)))
+        found = filled(pull(*cotangents), args)
+        return Results(
+            dict(zip(out_names, outs, strict=True)), dict(zip(names, found, strict=True))
+        )
 
-    out_names = ["ys", *[f"{p} {k}" for k, c in enumerate(cases) for p in c.sized.parts]]
-    names = ["xs", *[f"{a} {k}" for k, c in enumerate(cases) for a in c.sized.names[1:]]]
-    dys = [c.dys for c in cases]
-    dlast = [d for c in cases for d in c.dlast]
-    arguments = [xs, *[a for args in own for a in args]]
-    cotangents = [np.concatenate(dys, -1) if side else dys[-1], *dlast]
-    outs, slopes = together(arguments, cotangents)
-
-    ys = np.concatenate([c.run.ys for c in cases], -1) if side else cases[-1].run.ys
-    expected = [ys, *[s for c in cases for s in c.run.last]]
+    outs = [np.concatenate([of.own.ys for of in batches], -1) if side else batches[-1].own.ys,
+            *[s for of in batches for s in of.own.last]]  # fmt: skip
     found, above = [], dys[-1]
-    for k, case in reversed(list(enumerate(cases))):
-        found.append(case.run.pull(dys[k] if side else above, case.dlast))
+    for k, of in reversed(list(enumerate(batches))):
+        found.append(of.own.pull(dys[k] if side else above, of.gs[1:]))
         above = found[-1].xs
     found.reverse()
     dxs = found[0].xs + found[1].xs if side else above
     gradients = [dxs, *[a for f in found for a in (*f.state, *f.weights.values())]]
-    which = "of two directions" if side else "of three layers"
-    case, bars = cases[0], Bars(cases[0], together, arguments, cotangents)
-    case.agree_outputs(outs, dict(zip(out_names, expected, strict=True)), which, bars=bars)
-    named = dict(zip(names, gradients, strict=True))
-    case.agree_gradients(slopes, named, which, bars=bars)
+    expected = Results(
+        dict(zip(out_names, outs, strict=True)), dict(zip(names, gradients, strict=True))
+    )
+    arrays = dict(zip(names, [first.xs, *[a for args in own for a in args]], strict=True))
+    noise = noise_of(arrays, first.example.seed, together)
+    when = "of two directions" if side else "of three layers"
+    first.agree(together(arrays), expected, when, noise=noise)
 
 
 def _bidirectional(cells: list[Cell], xs, states, lengths):

@@ -9,11 +9,13 @@ from functools import cached_property
 
 from .. import kernels
 from ..cells import GRU_GATES, LSTM_GATES, Cell, GRUCell, LSTMCell
+from ..errors import UsageError
 from .laws import Law
 from .recurrence import Recurrence
 from .subject import Pair
 
 CELL_LAWS: dict[str, Law] = {}
+FAMILIES = ("rnn", "lstm", "gru")
 
 
 @dataclass
@@ -23,14 +25,50 @@ class CellInfo:
     recurrence: of a cell, or of code written by hand. gates: for each weight whose rows are blocks
     of H units, one for each gate, the letters of its gates in order ("ifgo"); found out where it is
     not said. reference: the same recurrence in plain NumPy, called like the forward of a pair.
+    family: "rnn", "lstm" or "gru", where the gates do not say it; its saturated gates do what those
+    of its family do.
+
+    Raises `UsageError` for a family of another name, and for gates of a weight that there is not or
+    whose rows they do not divide.
     """
 
     recurrence: Recurrence
     gates: dict[str, str] = field(default_factory=dict)
     reference: Callable | None = None
+    family: str | None = None
 
     def __post_init__(self):
-        self.gates = {**_gates(self.recurrence), **self.gates}
+        if self.family not in (None, *FAMILIES):
+            raise UsageError(
+                f"{self.name}: family",
+                f"expected one of {', '.join(FAMILIES)}, got {self.family!r}",
+                "leave it out where it is none of these",
+            )
+        found = _gates(self.recurrence)
+        if self.gates:
+            self._check_gates()
+        self.gates = {**found, **self.gates}
+
+    def _check_gates(self) -> None:
+        try:
+            shapes = self.recurrence.at(2, 3).weights
+        except Exception:  # a recurrence that cannot be made: that is for the laws to find
+            return
+        for name, letters in self.gates.items():
+            if name not in shapes:
+                raise UsageError(
+                    f"{self.name}: gates of {name}",
+                    f"expected one of the weights {', '.join(shapes)}, got {name!r}",
+                    'name the weights: gates={"W": "ifgo"}',
+                )
+            if not isinstance(letters, str) or shapes[name][:1] != (3 * len(letters),):
+                blocks = shapes[name][0] / 3 if shapes[name] else 0
+                raise UsageError(
+                    f"{self.name}: gates of {name}",
+                    f"expected a letter for each block of H rows, {blocks:g} of them, "
+                    f"got {letters!r}",
+                    'write their letters in the order of the rows: gates={"W": "ifgo"}',
+                )
 
     @property
     def name(self) -> str:

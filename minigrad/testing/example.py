@@ -9,6 +9,8 @@ argument more, leaves the numbers of the others alone: what is shrunk stays reco
 from __future__ import annotations
 
 import copy
+import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,18 +26,31 @@ VALUES = ("generic", "small", "large", "huge", "integers", "ties", "zeros", "one
 
 def generator(*key: int) -> np.random.Generator:
     """A generator of its own for each key: the same key, the same numbers."""
+    return np.random.Generator(np.random.Philox(key=_key(key)))
+
+
+def _key(key: Sequence[int]) -> tuple[int, int]:
     first, *rest = (int(k) & 0xFFFFFFFF for k in key)
-    return np.random.Generator(
-        np.random.Philox(key=(first, sum(k << 16 * i for i, k in enumerate(rest)) & (2**64 - 1)))
-    )
+    return first, sum(k << 16 * i for i, k in enumerate(rest)) & (2**64 - 1)
+
+
+_own = threading.local()  # a generator for each thread, which is what takes time to make
+
+
+def at_once(*key: int) -> np.random.Generator:
+    """What `generator` gives, for numbers that are drawn before anybody else asks for some."""
+    if not hasattr(_own, "generator"):
+        _own.bits = np.random.Philox(key=(0, 0))
+        _own.generator, _own.begin = np.random.Generator(_own.bits), _own.bits.state
+    _own.begin["state"]["key"][:] = _key(key)
+    _own.bits.state = _own.begin
+    return _own.generator
 
 
 def signed(shape: Sequence[int], *key: int) -> np.ndarray:
     """A direction: signs times [1/2, 3/2], so that no entry is tiny and none stands for another."""
-    rng = generator(*key)
-    n = int(np.prod(shape))
-    numbers = rng.random(2 * n).reshape(n, 2)
-    return ((0.5 + numbers[:, 0]) * np.where(numbers[:, 1] < 0.5, -1.0, 1.0)).reshape(shape)
+    size, sign = at_once(*key).random((math.prod(shape), 2)).T
+    return (np.where(sign < 0.5, -0.5, 0.5) + np.where(sign < 0.5, -size, size)).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -60,10 +75,9 @@ class Array:
         return lay(self._values(seed, place).astype(self.dtype), self.layout)
 
     def _values(self, seed: int, place: int) -> np.ndarray:
-        n = int(np.prod(self.shape))
-        rng = generator(seed, 1 + place)
+        n = math.prod(self.shape)
         # A row of numbers for each element, so that a larger array begins like a smaller one.
-        u, v, w = rng.random(3 * n).reshape(n, 3).T
+        u, v, w = at_once(seed, 1 + place).random((n, 3)).T
         low, high = self.domain
         if np.isinf(low) and np.isinf(high):
             normal = np.sqrt(-2 * np.log1p(-u)) * np.cos(2 * np.pi * v)

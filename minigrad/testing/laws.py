@@ -62,7 +62,7 @@ class Trial:
     compared). method: the oracle that was used. evaluations: calls of the forward code. atol,
     rtol: by how much every tolerance is widened, where somebody insists: atol + rtol |expected|.
     locate: whether a failure is to say where, entry by entry, which takes long; one that is to be
-    shrunk need not. notes: what was seen without being demanded, such as whether the bits agree.
+    shrunk need not. notes: what was seen, demanded or not, such as whether the bits agree.
     """
 
     law: str = ""
@@ -86,6 +86,7 @@ class Trial:
 
     def same(self, got, expected, what: str, **rest) -> None:
         """Equality of shape, dtype and every element, NaN counting as equal to NaN."""
+        self.note("bits", True)  # it raises otherwise
         self.like(got, expected, what, **rest)
         got, expected = np.asarray(got), np.asarray(expected)
         wrong = (got != expected) & ~((got != got) & (expected != expected))

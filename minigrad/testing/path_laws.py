@@ -6,7 +6,6 @@ and computed again, single and double precision, one memory layout and another, 
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,31 +26,27 @@ from ..transforms import checkpoint
 from ..unfold import detach_state, fused_op, tbptt, unfold
 from ..unfold import run as unrolled
 from .cell_info import CELL_LAWS, CellInfo
+from .dots import dot_test, top
 from .example import Sequences, generator, lay, signed
 from .laws import NotApplicable, Trial, law
-from .recurrence import Run
 from .runs import (
+    EPS,
     Batch,
+    Noise,
     Results,
-    adjoint,
     against,
-    agree,
-    bars_of,
     batch,
+    filled,
     in_float32,
-    largest,
     machine,
-    rounding,
+    needs_cell,
+    rows_of,
     sample_cell,
-    slope,
-)  # fmt: skip
+)
+from .subject import Traced
 
 WORTH_THREADS = {"T": 12, "N": 13, "I": 33, "H": 131}  # smaller products run in one
 TAILS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33)  # units: whole vectors, and tails of all
-
-
-def _by_hand(what: str):
-    return lambda info: f"code written by hand has no {what}" if info.cell is None else None
 
 
 def _some_steps(example: Sequences) -> Sequences:
@@ -62,11 +57,6 @@ def _some_steps(example: Sequences) -> Sequences:
 def _exact(info: CellInfo) -> bool:
     """Whether two paths of a minigrad cell owe each other the same bits."""
     return info.cell is not None and kernels.backend() == "c"
-
-
-def _bars(info: CellInfo, of: Batch, base: Results, **how) -> dict | None:
-    """None where bits must agree, otherwise the bars of rounding."""
-    return None if _exact(info) else rounding(of, base, **how)
 
 
 # --- fused and unfolded --------------------------------------------------------------------------
@@ -91,26 +81,24 @@ def C15(trial: Trial, info: CellInfo, example: Sequences):
     """
     if example.seed % 2:  # the small sizes as they are, or the tails of vectors
         example = replace(example, H=TAILS[5 + (example.H - 1) % 9])
+    dtype = (np.float64, np.float32)[example.seed // 2 % 2]
     if info.cell is None:
-        against(trial, batch(info, example), info.reference)  # type: ignore[arg-type]
+        against(batch(trial, info, example, dtype), info.reference)  # type: ignore[arg-type]
         return
-    dtype = (np.float64, np.float32)[example.seed // 4 % 2]
-    how: dict[str, Any] = {"reverse": bool(example.seed // 8 % 2)}
-    of = batch(info, example, dtype)
-    expected = of.results(fused=False, **how)
-    got = of.results(fused=True, **how)
-    bars = _bars(info, of, expected, fused=False, **how)
-    agree(trial, of, got, expected, "on the fused path", bars)
+    of = batch(trial, info, example, dtype, reverse=bool(example.seed // 4 % 2))
+    expected = of.results(fused=False)
+    of.agree(of.results(fused=True), expected, "on the fused path", exact=_exact(info))
     for isa in kernels.isas():
         with machine(isa=isa):
-            agree(trial, of, of.results(fused=True, **how), expected, f"fused on {isa}")
+            of.agree(of.results(fused=True), expected, f"fused on {isa}", exact=True)
     if kernels.backend() == "c" and example.seed % 4 == 2:
         large = replace(example, **WORTH_THREADS, lengths=None)  # type: ignore[arg-type]
-        of = batch(info, large, dtype)
+        of = batch(trial, info, large, dtype, reverse=of.how["reverse"])
         with machine(threads=1):
-            expected = of.results(fused=True, **how)
+            expected = of.results(fused=True)
         with machine(threads=2):
-            agree(trial, of, of.results(fused=True, **how), expected, "with two threads, not one")
+            again = of.results(fused=True)
+        of.agree(again, expected, "with two threads, not one", exact=True)
 
 
 # --- linear mode ---------------------------------------------------------------------------------
@@ -221,7 +209,7 @@ def _dual(of: Batch, cell, directions: Sequence[np.ndarray]) -> list[np.ndarray]
 
 
 @law(CELL_LAWS, "C16", "with integers and linear activations all is exact",
-     _by_hand("activations that could be exchanged"), 0.25)  # fmt: skip
+     needs_cell("activations that could be exchanged"), 0.25)  # fmt: skip
 def C16(trial: Trial, info: CellInfo, example: Sequences):
     """Within `linear_mode`, on integers: g . (J d) = (J' g) . d, equal and not nearly equal; and
     pieces of time, permuted rows, float32 give the same integers.
@@ -238,7 +226,7 @@ def C16(trial: Trial, info: CellInfo, example: Sequences):
         example = replace(example, T=8 * example.T)
         if example.lengths is not None:
             example = replace(example, lengths=tuple([8 * n for n in example.lengths]))
-    of = _whole_numbers(batch(info, example))
+    of = _whole_numbers(batch(trial, info, example))
     cell = info.cell(example.I, example.H)
     with linear_mode(), np.errstate(all="ignore"):
         run = of.run(fused=False)
@@ -251,23 +239,48 @@ def C16(trial: Trial, info: CellInfo, example: Sequences):
         if not all([(np.rint(a) == a).all() for a in forward]) or not _is_integral(of, cell):
             raise NotApplicable("not made of sums, products and activations known to linear mode")
         base = of.results(gs, fused=False)
-        size = max([largest(a) for a in (*forward, *base.gradients.values())])
+        size = max([top(a) for a in (*forward, *base.gradients.values())])
         if size >= EXACT[np.dtype(np.float64)]:
             raise NotApplicable("integers too large to be exact")
         trial.method = "dual numbers"
-        adjoint(
-            trial, of, lambda ds: _dual(of, cell, ds), base, gs, directions, None, "in integers"
-        )
+        _adjoint(of, cell, base, gs, directions)
 
         order = generator(example.seed, 72).permutation(example.N)
-        agree(trial, of, _permuted(of, order, gs), base, "with permuted rows")
-        agree(trial, of, _in_pieces(of, [example.cut], gs, fused=False), base, "in two pieces")
+        own = [gs[0][:, order], *[g[order] for g in gs[1:]]]
+        got = of.rows(order).results(own, fused=False)
+        expected = rows_of(of, base, order)
+        expected.gradients.update({k: base.gradients[k] for k in of.weights})
+        of.agree(got, expected, "with permuted rows", exact=True)
+        pieces = of.in_pieces([example.cut], gs, fused=False)
+        of.agree(pieces, base, "in two pieces", exact=True, facts={"cut": example.cut})
         if size < EXACT[np.dtype(np.float32)]:
             single = in_float32(of).results([g.astype(np.float32) for g in gs], fused=False)
             double = Results(
                 *[{k: a.astype(np.float64) for k, a in kind.items()} for kind in single]
             )
-            agree(trial, of, double, base, "in float32")
+            of.agree(double, base, "in float32", exact=True)
+
+
+def _adjoint(of: Batch, cell, base: Results, gs, directions: Sequence[np.ndarray]) -> None:
+    """g . (J d) = (J' g) . d: along all arguments at once, and if that fails one by one, to find
+    which."""
+
+    def sides(ds) -> tuple[float, float]:
+        forward = sum([float((g * d).sum()) for g, d in zip(gs, _dual(of, cell, ds), strict=True)])
+        pairs = zip(base.gradients.values(), ds, strict=True)
+        return forward, sum([float((g * d).sum()) for g, d in pairs])
+
+    expected, got = sides(directions)
+    if expected == got:
+        return
+    what, facts = "along a direction, in integers", of.facts(gradients=base.gradients)
+    for i, name in enumerate(of.arrays):
+        alone, own = sides([d * (j == i) for j, d in enumerate(directions)])
+        of.trial.true(
+            alone == own, f"the gradient of {name} {what}", f"{alone:.17g}", f"{own:.17g}",
+            input=name, facts=facts,
+        )  # fmt: skip
+    of.trial.true(False, f"the gradient {what}", f"{expected:.17g}", f"{got:.17g}", facts=facts)
 
 
 def _is_integral(of: Batch, cell) -> bool:
@@ -281,52 +294,7 @@ def _is_integral(of: Batch, cell) -> bool:
     return _ops_behind([y, *tree.flatten(state)[0]]) <= _INTEGRAL
 
 
-def _permuted(of: Batch, order: np.ndarray, gs) -> Results:
-    """The batch with its rows in another order, and the results put back."""
-    back = np.argsort(order)
-    rows = {k: a[order] for k, a in of.arrays.items() if k not in of.weights and k != "xs"}
-    mixed = of.at({"xs": of.xs[:, order], **rows})
-    if of.lengths is not None:
-        mixed = replace(mixed, lengths=of.lengths[order])
-    found = mixed.results([gs[0][:, order], *[g[order] for g in gs[1:]]], fused=False)
-    outs = {k: a[:, back] if k == "ys" else a[back] for k, a in found.outputs.items()}
-    grads = {
-        k: a if k in of.weights else a[:, back] if k == "xs" else a[back]
-        for k, a in found.gradients.items()
-    }
-    return Results(outs, grads)
-
-
 # --- pieces of time ------------------------------------------------------------------------------
-
-
-def _in_pieces(of: Batch, cuts: Sequence[int], gs, detached: bool = False, **how) -> Results:
-    """The batch run in pieces, each from the last state of the one before.
-
-    Going back, the gradient of a piece's first state is handed on; `detached`, it is not.
-    """
-    bounds = [0, *sorted(cuts), len(of.xs)]
-    spans = [slice(a, b) for a, b in itertools.pairwise(bounds)]
-    runs: list[Run] = []
-    state: Sequence[np.ndarray] = of.state
-    for steps in spans:
-        runs.append(of.piece(steps, state).run(**how))
-        state = runs[-1].last
-    names = of.sized.names[1 : 1 + len(of.state)]
-    dlast, xs, weights = list(gs[1:]), [], None
-    for run, steps in zip(reversed(runs), reversed(spans), strict=True):
-        found = run.pull(gs[0][steps], dlast)
-        dlast = [np.zeros_like(s) for s in found.state] if detached else list(found.state)
-        xs.append(found.xs)
-        weights = found.weights if weights is None else {
-            k: w + found.weights[k] for k, w in weights.items()
-        }  # fmt: skip
-    outputs = {
-        "ys": np.concatenate([r.ys for r in runs]),
-        **dict(zip(of.sized.parts, runs[-1].last, strict=True)),
-    }
-    first = dict(zip(names, found.state, strict=True))
-    return Results(outputs, {"xs": np.concatenate(xs[::-1]), **first, **(weights or {})})
 
 
 @law(CELL_LAWS, "C17", "truncated back-propagation reaches back to its window, no less or more",
@@ -342,26 +310,23 @@ def C17(trial: Trial, info: CellInfo, example: Sequences):
     """
     example = _some_steps(example)
     k = 1 + example.cut % example.T
-    of = batch(info, example)
-    base = of.results()
-    gs = of.cotangents(list(base.outputs.values()))
-    bars = rounding(of, base)
-    handed = _in_pieces(of, range(k, example.T, k), gs)
-    agree(trial, of, handed, base, f"in pieces of {k} steps", bars)
+    of = batch(trial, info, example)
+    cuts = range(k, example.T, k)
+    handed = of.in_pieces(cuts, of.gs)
+    of.agree(handed, of.base, f"in pieces of {k} steps", exact=False)
     if info.cell is None:
         return
     cell = info.cell(example.I, example.H)
-    expected = _in_pieces(of, range(k, example.T, k), gs, detached=True)
-    got = _windows(trial, of, cell, k, gs)
-    agree(trial, of, got, expected, f"of tbptt, k = {k}", bars)
+    got = _windows(of, cell, k)
+    expected = of.in_pieces(cuts, of.gs, detached=True)
+    of.agree(got, expected, f"of tbptt, k = {k}", exact=False)
     if _exact(info):
-        agree(trial, of, Results(got.outputs, {}), Results(base.outputs, {}), f"of tbptt, k = {k}")
-    once = _windows(trial, of, cell, example.T + example.cut, gs)
-    agree(trial, of, once, base, "of tbptt with a window of all steps",
-          None if _exact(info) else bars)  # fmt: skip
+        of.agree(got, Results(of.base.outputs), f"of tbptt, k = {k}", exact=True)
+    once = _windows(of, cell, example.T + example.cut)
+    of.agree(once, of.base, "of tbptt with a window of all steps", exact=_exact(info))
 
 
-def _windows(trial: Trial, of: Batch, cell, k: int, gs) -> Results:
+def _windows(of: Batch, cell, k: int) -> Results:
     """The batch run by `mg.tbptt`, back-propagated window by window."""
     n, names = len(of.state), of.sized.names
     points: list[Any] = [Tensor(a, requires_grad=True) for a in of.arrays.values()]
@@ -371,25 +336,25 @@ def _windows(trial: Trial, of: Batch, cell, k: int, gs) -> Results:
     total = [np.zeros_like(a) for a in of.arrays.values()]
     ys, last, at = [], [], 0
     for steps, y, state in tbptt(copy, points[0], k, start, of.lengths):
-        trial.true(
+        of.trial.true(
             (steps.start, steps.stop) == (at, min(at + k, len(of.xs))),
             f"the window of tbptt, k = {k}", f"steps {at} to {min(at + k, len(of.xs))}",
             f"steps {steps.start} to {steps.stop}", facts=of.facts(),
         )  # fmt: skip
         at = steps.stop
         last = tree.flatten(state)[0]
-        pairs = [(y, gs[0][steps])]
+        pairs = [(y, of.gs[0][steps])]
         if at == len(of.xs):
-            pairs += list(zip(last, gs[1:], strict=True))
+            pairs += list(zip(last, of.gs[1:], strict=True))
         ys.append(y.data)
         found = _pulled(pairs, points)
         outside = np.delete(found[0], steps, 0)
-        trial.true(
+        of.trial.true(
             not outside.any(), f"the gradient of xs outside of its window, tbptt, k = {k}",
-            "0", f"{largest(outside):.3g}", input="xs", facts=of.facts(),
+            "0", f"{top(outside):.3g}", input="xs", facts=of.facts(),
         )  # fmt: skip
         total = [t + g for t, g in zip(total, found, strict=True)]
-    trial.true(
+    of.trial.true(
         at == len(of.xs), f"the windows of tbptt, k = {k}", f"{len(of.xs)} steps", f"{at} steps"
     )
     outputs = {
@@ -399,7 +364,7 @@ def _windows(trial: Trial, of: Batch, cell, k: int, gs) -> Results:
     return Results(outputs, dict(zip(names, total, strict=True)))
 
 
-@law(CELL_LAWS, "C18", "computed again gives what is stored", _by_hand("checkpoint"), 0.3)
+@law(CELL_LAWS, "C18", "computed again gives what is stored", needs_cell("checkpoint"), 0.3)
 def C18(trial: Trial, info: CellInfo, example: Sequences):
     """`mg.checkpoint` around two pieces of `unfold`: values and gradients of the plain call.
 
@@ -407,13 +372,13 @@ def C18(trial: Trial, info: CellInfo, example: Sequences):
     Catches what changes from one call to the next: a random mask, a counter, a buffer, a state
     that is kept in the cell; and a checkpoint that loses a gradient on the way.
     """
-    of = batch(info, example)
+    of = batch(trial, info, example)
     cell = info.cell(example.I, example.H)
     how = ("auto", False)[example.seed % 2]
     spans = [slice(0, example.cut), slice(example.cut, example.T)]
     plain = _wrapped(of, cell, spans, lambda f: f, how)
     again = _wrapped(of, cell, spans, checkpoint, how)
-    agree(trial, of, again, plain, "computed again")
+    of.agree(again, plain, "computed again", exact=True, facts={"cut": example.cut})
 
 
 def _piece_of(cell, lengths, fused, xs, state) -> tuple:
@@ -446,8 +411,7 @@ def _pulled(pairs: Sequence[tuple], points: Sequence[Tensor]) -> list[np.ndarray
     pairs = [(o, g) for o, g in pairs if o.requires_grad]
     none: list = [None] * len(points)
     found = gradients([o for o, _ in pairs], points, [g for _, g in pairs]) if pairs else none
-    return [np.zeros(p.shape, p.dtype) if g is None else g
-            for p, g in zip(points, found, strict=True)]  # fmt: skip
+    return filled(found, [p.data for p in points])
 
 
 # --- random masks --------------------------------------------------------------------------------
@@ -501,7 +465,7 @@ def C19(trial: Trial, info: CellInfo, example: Sequences):
     refuse or give the same gradient. Catches a mask drawn anew in the backward pass, one that
     stays on in evaluation, a scale of 1 / (1 - rate) that is forgotten on the way back.
     """
-    of = batch(info, example)
+    of = batch(trial, info, example)
     cell = info.cell(example.I, example.H)
 
     everything = [slice(0, example.T)]
@@ -511,13 +475,13 @@ def C19(trial: Trial, info: CellInfo, example: Sequences):
         return _wrapped(of, cell, everything, wrap)
 
     first = results(False)
-    agree(trial, of, results(False), first, "of the second call in evaluation mode")
+    of.agree(results(False), first, "of the second call in evaluation mode", exact=True)
     rates = _rates(cell)
     for module, name, _ in rates:
         setattr(module, name, 0.0)
     if rates:
         expected = results(False)
-        agree(trial, of, results(True), expected, "in training mode at rate 0")
+        of.agree(results(True), expected, "in training mode at rate 0", exact=True)
         for module, name, rate in rates:
             setattr(module, name, rate)
     rngs = _generators(cell)
@@ -529,29 +493,31 @@ def C19(trial: Trial, info: CellInfo, example: Sequences):
         for r, s in zip(rngs, states, strict=True):
             r.bit_generator.state = s
 
-    def masked(of: Batch) -> Results:
-        set_back()
-        return _wrapped(of, cell, everything, lambda f: f)
+    n = len(of.state)
 
-    def forward(*args):
-        set_back()
-        n = len(of.state)
-        return _unrolled(cell, args[0], args[1 : 1 + n], args[1 + n :], of)
+    def masked(xs, *rest):
+        copy: Any = with_tensors(cell, dict(zip(of.weights, rest[n:], strict=True)))
+        _, form = tree.flatten(cell.initial_state(1, np.float64))
+        out = unfold(copy, xs, form.build(rest[:n]), of.lengths, fused=False)
+        return out.ys, *tree.flatten(out.state)[0]
+
+    class Masked(Traced):
+        """The cell with the mask that is drawn next."""
+
+        def _call(self, tensors, params):
+            set_back()
+            return super()._call(tensors, {})
 
     cell.train()
-    base = masked(of)
-    args = list(of.arrays.values())
-    gs = of.cotangents(list(base.outputs.values()))
-    directions = [signed(a.shape, example.seed, 81, i) for i, a in enumerate(args)]
-    trial.method = "complex step"
-    adjoint(trial, of, lambda ds: slope(forward, args, ds), base, gs, directions,
-            rounding(of, base, results=masked), "for the mask that was drawn")  # fmt: skip
+    dot_test(trial, of.call(Masked(masked)), most=1)
+    set_back()
+    base = results(True)
     set_back()
     try:
         again = results(True, checkpoint)
     except GradientError:
         return  # refused, as it may
-    agree(trial, of, again, base, "computed again")
+    of.agree(again, base, "computed again", exact=True)
 
 
 # --- precision -----------------------------------------------------------------------------------
@@ -573,7 +539,7 @@ def C24(trial: Trial, info: CellInfo, example: Sequences):
     """
     # Saturated gates lose digits in 1 - z, whoever computes; other laws go there.
     example = replace(example, gain=min(example.gain, 1.0), values="generic", dtype="float32")
-    of = batch(info, example, np.float64)
+    of = batch(trial, info, example, np.float64)
     run = of.run()
     gs = [np.asarray(g).astype(np.float32).astype(np.float64)
           for g in of.cotangents([run.ys, *run.last])]  # fmt: skip
@@ -584,25 +550,26 @@ def C24(trial: Trial, info: CellInfo, example: Sequences):
     above, below = (
         of.at({k: a + s * steps[k] for k, a in of.arrays.items()}).results(gs) for s in (1.0, -1.0)
     )
-    size = max([largest(a) for _, a in base.named()])
+    size = max([top(a) for _, a in base.named()])
     for kind in ("outputs", "gradients"):
         for name, a in getattr(base, kind).items():
             up, down = (getattr(o, kind)[name] for o in (above, below))
             # The last term is the second derivative, where there is no first one.
-            bar = HIDDEN * (largest(a) + largest(up - a) / FINE) + 2.0**8 * FINE**2 * size
+            bar = HIDDEN * (top(a) + top(up - a) / FINE) + 2.0**8 * FINE**2 * size
             trial.close(
                 (up - a) + (down - a), np.zeros_like(a), bar,
                 f"the second difference of {'' if kind == 'outputs' else 'the gradient of '}{name},"
                 " in steps that float32 cannot follow",
                 input=None if kind == "outputs" else name, axes=of.axes(name),
-                facts={**of.facts(base.gradients), "precision": "float32"},
+                facts=of.facts(gradients=base.gradients, precision="float32"),
             )  # fmt: skip
-    single = in_float32(of).results([g.astype(np.float32) for g in gs])
+    single_of = in_float32(of)
+    single = single_of.results([g.astype(np.float32) for g in gs])
     if info.cell is not None:
         for what, a in single.named():
             trial.true(a.dtype == np.float32, f"{what} of a float32 run", "float32", str(a.dtype))
-    bars = bars_of(of, base, [above, below], 2.0**-23, unit=128.0)
-    agree(trial, of, single, base, "in float32", bars)
+    noise = Noise(single_of.arrays, lambda: (base, [above, below]))
+    single_of.agree(single, base, "in float32", exact=False, noise=noise)
     trial.resolution = HIDDEN  # what the first part sees; the second looks at float32 itself
 
 
@@ -622,7 +589,7 @@ def C25(trial: Trial, info: CellInfo, example: Sequences):
     others, in which NumPy may choose its way by strides, and it is noted whether the bits are the
     same. Catches strides ignored.
     """
-    of = batch(info, replace(example, layout="C"))
+    of = batch(trial, info, replace(example, layout="C"))
     base = of.results()
     xs = of.xs
     if example.seed % 3 == 0:
@@ -636,11 +603,7 @@ def C25(trial: Trial, info: CellInfo, example: Sequences):
     others = {k: lay(a, _KEEPING[(example.seed // 15 + i) % 5])
               for i, (k, a) in enumerate(of.arrays.items()) if k != "xs"}  # fmt: skip
     got = of.at({"xs": view, **others}).results()
-    same = all([np.array_equal(a, b, equal_nan=True)
-                for (_, a), (_, b) in zip(got.named(), base.named(), strict=True)])  # fmt: skip
-    trial.note("the same bits in any memory layout", same)
-    bars = None if info.promises_bits else rounding(of, base)
-    agree(trial, of, got, base, "of arrays that are no contiguous block", bars)
+    of.agree(got, base, "of arrays that are no contiguous block")
     if info.cell is None:
         return
     cell = info.cell(example.I, example.H)
@@ -652,7 +615,7 @@ def C25(trial: Trial, info: CellInfo, example: Sequences):
         _layered(of, layer(example.I, example.H, batch_first=major, rng=0, **options), major)
         for major in (False, True)
     )
-    agree(trial, of, second, first, "of a batch-first layer", bars)
+    of.agree(second, first, "of a batch-first layer")
 
 
 def _layered(of: Batch, layer, batch_first: bool) -> Results:
@@ -689,7 +652,7 @@ STEPS_IN_PYTHON = 50_000  # where a step takes kilobytes, and the run is kept fo
 def _grows(of: Batch) -> bool:
     """Whether results grow with time, by more than in proportion."""
     early, late = (
-        max([largest(a) for _, a in of.piece(slice(0, n)).results().named()]) for n in (100, 200)
+        max([top(a) for _, a in of.piece(slice(0, n)).results().named()]) for n in (100, 200)
     )
     return late > 10 * early
 
@@ -707,20 +670,19 @@ def C26(trial: Trial, info: CellInfo, example: Sequences):
     if info.cell is None or fused_op(info.cell(1, 2)) is None:
         T = min(T, STEPS_IN_PYTHON)
     example = replace(example, T=T, N=1, I=1, H=2, lengths=None, gain=0.25, values="generic", cut=3)
-    of = batch(info, example)
+    of = batch(trial, info, example)
     long = of.results()
     if not all([np.isfinite(a).all() for _, a in long.named()]) and _grows(of):
         raise NotApplicable("it does not contract")
     for what, a in long.named():
         trial.true(np.isfinite(a).all(), f"{what} after {T} steps", "finite numbers", "others",
-                   facts=of.facts(long.gradients))  # fmt: skip
-    bars = _bars(info, of, long)
+                   facts=of.facts(gradients=long.gradients))  # fmt: skip
     first, second = slice(0, T // 2 + 1), slice(T // 2 + 1, T)
     before = of.piece(first).run()
     after = of.piece(second, before.last).run()
     found = {**of.outputs(after), "ys": np.concatenate([before.ys, after.ys])}
-    expected = Results(long.outputs, {})
-    agree(trial, of, Results(found, {}), expected, f"in two pieces of {T} steps", bars)
+    when = f"in two pieces of {T} steps"
+    of.agree(Results(found), Results(long.outputs), when, exact=_exact(info))
 
 
 # --- sequences of calls --------------------------------------------------------------------------
@@ -743,10 +705,10 @@ def C27(trial: Trial, info: CellInfo, example: Sequences):
 
 
 def _interleaved(trial: Trial, info: CellInfo, example: Sequences) -> None:
-    of = batch(info, example)
+    of = batch(trial, info, example)
     first = of.results()
-    other = batch(info, replace(example, seed=example.seed + 1))
-    longer = batch(info, replace(
+    other = batch(trial, info, replace(example, seed=example.seed + 1))
+    longer = batch(trial, info, replace(
         example, T=example.T + 2, N=example.N + 1, I=example.I + 1, H=example.H + 3, lengths=None
     ))  # fmt: skip
     run = of.run()
@@ -756,9 +718,9 @@ def _interleaved(trial: Trial, info: CellInfo, example: Sequences) -> None:
     for pull in ("a gradient asked for after other runs", "a gradient asked for again"):
         if pull.endswith("again") and info.cell is not None:
             run = of.run()  # a graph is used up by its backward pass
-        agree(trial, of, Results(of.outputs(run), of.gradients(run, gs)), first, f"({pull})")
+        of.agree(Results(of.outputs(run), of.gradients(run, gs)), first, f"({pull})", exact=True)
     other.gradients(second, [second.ys, *[None] * len(second.last)])
-    agree(trial, of, of.results(), first, "of the same call after others")
+    of.agree(of.results(), first, "of the same call after others", exact=True)
 
 
 class _Machine:
@@ -772,7 +734,7 @@ class _Machine:
     def __init__(self, trial: Trial, info: CellInfo, example: Sequences):
         self.trial, self.info, self.example = trial, info, example
         self.rng = generator(example.seed, 95)
-        self.of = batch(info, replace(example, lengths=None))
+        self.of = batch(trial, info, replace(example, lengths=None))
         self.cell = self.new_cell(self.of.weights)
         _, self.form = tree.flatten(self.cell.initial_state(1, np.float64))
         self.weights = dict(self.of.weights)
@@ -852,7 +814,7 @@ class _Machine:
         except GradientError:
             found = None  # refused, as it should
         if found is not None:
-            self.compare(found, expected, "after an update of weights")
+            self.compare(Results({}, found), expected, "after an update of weights")
         self.restart([t.data for t in tree.flatten(self.state)[0]])
 
     def change(self) -> None:
@@ -877,13 +839,15 @@ class _Machine:
         """Gradients, which add to those that are there."""
         if not self.ys:
             return
-        base, bars = self.naive()
+        of, base, noise = self.naive()
         gs = self.cotangents()
         loss = sum([(y * g).sum() for y, g in zip(self.ys, gs, strict=True)])
         loss.backward()
         for name, p in self.cell.named_parameters():
             self.total[name] = self.total[name] + base.gradients[name]
-            self.bars[name] += bars["gradients", name] + 1e-15 * largest(self.total[name])
+            own = of.unit * top(base.gradients[name])
+            own += of.widened("gradients", name, noise)
+            self.bars[name] += own + 4 * EPS * top(self.total[name])  # and that of the sum
             got = np.zeros(p.shape) if p.grad is None else p.grad.data
             self.trial.close(
                 got, self.total[name], self.bars[name], f"the gradient of {name} {self.so_far()}",
@@ -899,12 +863,12 @@ class _Machine:
     def batch(self) -> Batch:
         return replace(self.of, xs=np.concatenate(self.xs), state=self.start, weights=self.weights)
 
-    def naive(self) -> tuple[Results, dict]:
-        """All since the beginning, by a new cell; and the bars."""
+    def naive(self) -> tuple[Batch, Results, Noise]:
+        """All since the beginning, by a new cell, and its noise."""
         of = self.batch()
         gs = [np.concatenate(self.cotangents()), *[None] * len(self.start)]
         base = of.results(gs)
-        return base, rounding(of, base, gs)
+        return of, base, of.noise_for(gs, base)
 
     def pull(self) -> dict:
         points = list(self.cell.parameters())
@@ -915,27 +879,19 @@ class _Machine:
             for k, p, g in zip(names, points, found, strict=True)
         }
 
-    def compare(self, found: dict, expected: tuple[Results, dict], when: str) -> None:
-        base, bars = expected
-        for k, g in found.items():
-            self.trial.close(
-                g, base.gradients[k], bars["gradients", k], f"the gradient of {k} {when}",
-                input=k, axes=self.of.axes(k), facts=self.of.facts(),
-            )  # fmt: skip
+    def compare(self, got: Results, expected: tuple[Batch, Results, Noise], when: str) -> None:
+        of, base, noise = expected
+        known = [{k: b[k] for k in g} for b, g in zip(base, got, strict=True)]
+        of.agree(got, Results(*known), when, exact=False, noise=noise)
 
     def check(self) -> None:
         """The outputs and the state so far."""
         if not self.ys:
             return
-        base, bars = self.naive()
         got = {"ys": np.concatenate([y.data for y in self.ys])}
         parts = [t.data for t in tree.flatten(self.state)[0]]
         got |= dict(zip(self.of.sized.parts, parts, strict=True))
-        for name, a in got.items():
-            self.trial.close(
-                a, base.outputs[name], bars["outputs", name], f"{name} {self.so_far()}",
-                axes=self.of.axes(name), facts=self.of.facts(),
-            )  # fmt: skip
+        self.compare(Results(got), self.naive(), self.so_far())
 
     def so_far(self) -> str:
         return f"after {', '.join(self.log)}"

@@ -22,7 +22,7 @@ from ..errors import UsageError
 from ..graph import Tensor
 from ..module import with_tensors
 from ..unfold import unfold
-from .example import Sequences, generator
+from .example import Sequences, at_once
 from .subject import Pair, Subject, Traced, name_of, origin_of
 
 Shape = tuple[int, ...]
@@ -85,7 +85,7 @@ class Sized:
         all_own = bool(self.own) and all(first.all() for first in self.own.values())
         drawn = {} if all_own else example.weights(self.weights)
         for i, (name, first) in enumerate(self.own.items()):
-            factor = 0.5 + generator(example.seed, 40, i).random(first.size).reshape(first.shape)
+            factor = 0.5 + at_once(example.seed, 40, i).random(first.shape)
             moved = first * factor * example.gain
             if not all_own:
                 moved = np.where(first == 0, 0.3 * drawn[name], moved)

@@ -33,8 +33,8 @@ def replay(f, law: str, example, **facts) -> Result:
 
     >>> import minigrad as mg
     >>> from minigrad.testing.example import Array, Example
-    >>> replay(mg.tanh, "P5", Example((Array((2,), data=[0.5, -1.0]),))).verdict
-    tanh: P5 holds on this example (the same call gives the same bits)
+    >>> replay(mg.tanh, "P3", Example((Array((2,), data=[0.5, -1.0]),))).verdict
+    tanh: P3 holds on this example (nothing that was passed in is written to)
     'pass'
     """
     from .check import GradcheckError, InconclusiveError
@@ -74,10 +74,8 @@ def replay(f, law: str, example, **facts) -> Result:
 def _cell_info(f, shapes=None, name=None, **facts):
     from . import cell_laws as cells
 
-    if shapes is None:
-        return cells.CellInfo(cells.of_cell(f, name), **facts)
-    forward, vjp = f
-    return cells.CellInfo(cells.of_pair(forward, vjp, shapes, name), **facts)
+    made = cells.of_cell(f, name) if shapes is None else cells.of_pair(f[0], f[1], shapes, name)
+    return cells.CellInfo(made, **facts)
 
 
 def _law(id: str, example) -> Law:

@@ -81,7 +81,7 @@ class Report:
             ]
         made = [
             Section("", [f"The law: {r.law.title}.", f"Expected {f.expected}, got {f.got}."]),
-            Section("Example", *_example(self.info, r.example)),
+            Section("Example", *_example(self.info, r.example, f.facts.get("cut"))),
         ]
         if rows := _entries(f, r.example):
             wrong = _wrong(f)
@@ -150,20 +150,23 @@ class Report:
 
 
 def summary(info, results: Sequence[Result]) -> str:
-    """A line for each law in at most 100 columns: verdict, examples, resolution, what it says."""
-    head = ["law", "verdict", "examples", "unsure", "sees", "title"]
+    """A line for each law in at most 100 columns: verdict, examples, resolution, whether the bits
+    agreed, what it says; and which points of the bit contract hold."""
+    head = ["law", "verdict", "examples", "unsure", "sees", "bits", "title"]
     rows = [head, *[_line(r) for r in results]]
     lines = textwrap.wrap(f"{info.name}: {_counted(results)}", WIDTH)
-    return "\n".join([*lines, *_aligned(rows, WIDTH)])
+    points = [line for p in _contract(results) for line in textwrap.wrap(p, WIDTH)]
+    return "\n".join([*lines, *_aligned(rows, WIDTH), *([""] if points else []), *points])
 
 
 def html_page(info, results: Sequence[Result], title: str = "") -> str:
     """All laws on one subject as one page that needs nothing else: a table, then the failures."""
     reports = [Report(info, r) for r in results]
-    rows = [["law", "verdict", "examples", "inconclusive", "sees", "title"]]
+    rows = [["law", "verdict", "examples", "inconclusive", "sees", "bits", "title"]]
     links = {i: f"#{r.law.id}" for i, r in enumerate(results, 1) if r.finding is not None}
     title = title or f"{info.name}: {_counted(results)}"
     out = [f"<h1>{_e(title)}</h1>", _table([*rows, *[_line(r) for r in results]], links)]
+    out += [f"<p>{_e(p)}</p>" for p in _contract(results)]
     for r in reports:
         if r.result.finding is not None:
             out.append(f'<section id="{_e(r.result.law.id)}">{r.body("h2")}</section>')
@@ -181,7 +184,38 @@ _VERDICTS = ("pass", "fail", "inconclusive", "skip")
 def _line(r: Result) -> list[str]:
     says = r.law.title + (f" ({r.reason})" if r.reason else "")
     sees = f"{r.resolution:.0e}" if r.resolution else "-"
-    return [r.law.id, r.verdict, str(r.examples), str(r.inconclusive), sees, says]
+    return [r.law.id, r.verdict, str(r.examples), str(r.inconclusive), sees, _bits(r), says]
+
+
+def _bits(r: Result) -> str:
+    """Whether what a law compares agrees to the bit, demanded or not: "yes", "97 of 100", "-"."""
+    seen = r.notes.get("bits", "-") if r.verdict == "pass" else "-"
+    held, _, tried = seen.partition(" of ")
+    return "yes" if held == tried else seen
+
+
+# The points of the bit contract that a recurrence may keep, and the laws that see them.
+CONTRACT = {
+    "P1": "recorded or not", "P5": "the same call again", "P8": "arguments of any layout",
+    "C1": "outputs in one piece or two", "C5": "rows in another order",
+    "C6": "a row alone or in a batch", "C7": "whatever stands in the padding",
+    "C9": "ragged or one by one", "C11": "in reverse or turned round",
+    "C13": "layers joined or one by one",
+    "C15": "fused or unfolded, on any instruction set, with any threads",
+    "C18": "stored or computed again", "C25": "batches of any layout",
+    "C27": "whatever was called in between",
+}  # fmt: skip
+
+
+def _contract(results: Sequence[Result]) -> list[str]:
+    """In words: which points of the bit contract a recurrence keeps, and which nearly."""
+    seen = [(r.law.id, CONTRACT[r.law.id], _bits(r)) for r in results if r.law.id in CONTRACT]
+    if not any(id.startswith("C") and bits != "-" for id, _, bits in seen):
+        return []
+    kept = [f"{point} ({id})" for id, point, bits in seen if bits == "yes"]
+    near = [f"{point} ({id}: {bits})" for id, point, bits in seen if bits not in ("yes", "-")]
+    said = {"The same bits": kept, "Within rounding, not always the same bits": near}
+    return [f"{head}: {'; '.join(points)}." for head, points in said.items() if points]
 
 
 def _count(n: int, what: str) -> str:
@@ -195,12 +229,14 @@ def _rid(text: str, start: str) -> str:
 # --- the example ---------------------------------------------------------------------------------
 
 
-def _example(info, e) -> tuple[list[str], list[list[str]]]:
-    """Paragraphs and a table: an array a line, with its numbers where they are few."""
+def _example(info, e, cut: int | None) -> tuple[list[str], list[list[str]]]:
+    """Paragraphs and a table: an array a line, with its numbers where they are few. cut: the step
+    at which the law has cut time in two."""
     if isinstance(e, Sequences):
         rows = [["array", "shape", "values"]]
         rows += [[k, str(np.shape(v)), _few(np.asarray(v))] for k, v in e.data.items()]
-        return e.describe(), rows if len(rows) > 1 else []
+        said = e.describe() + ([] if cut is None else [f"time is cut at step {cut}"])
+        return said, rows if len(rows) > 1 else []
     if not isinstance(e, Example):
         return [repr(e)], []
     rows = [["argument", "dtype", "shape", "layout", "values"]]

@@ -29,7 +29,7 @@ class Result:
     tried, until the first failure if there was one; `inconclusive` and `not_applicable` are among
     them. resolution: the smallest relative error that every conclusive example would have shown
     (the median of theirs). margin: the largest difference seen, in units of its tolerance. notes:
-    of each thing noted without being demanded, in how many examples it held: "97 of 100". Of a
+    of each thing noted, in how many examples it held: {"bits": "97 of 100"}. Of a
     failure: the minimal example and the finding, and as witnesses the first findings on other
     examples, not yet shrunk: a minimal example says least about what is wrong.
     """

@@ -146,7 +146,8 @@ def test_lengths_that_are_off_by_one(name, monkeypatch):
 def test_a_last_state_that_is_not_the_rows_own(monkeypatch):
     def unfold(cell, xs, state=None, lengths=None, *rest):
         ys, last = mg.unfold(cell, xs, state, lengths, *rest)
-        end = mg.unfold(cell, xs, state).state if lengths is not None else last
+        early = lengths is not None and (np.asarray(lengths) < len(xs)).all()
+        end = mg.unfold(cell, xs, state).state if early else last
         return module.Output(ys, end)
 
     monkeypatch.setattr(recurrence, "unfold", unfold)

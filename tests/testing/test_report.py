@@ -146,8 +146,8 @@ def test_summary_is_aligned():
     assert lines[0] == "LSTM: 2 laws: 1 pass, 1 skip"
     column = lines[1].index("title")
     assert lines[2][column:] == EVERY.title
-    assert "(no gates)" in lines[3]
-    assert lines[2].split()[:5] == ["P7", "pass", "100", "0", "1e-13"]
+    assert " ".join(" ".join(lines[3:]).split()).endswith("(no gates)")
+    assert lines[2].split()[:6] == ["P7", "pass", "100", "0", "1e-13", "-"]
 
 
 # --- HTML ----------------------------------------------------------------------------------------
@@ -373,6 +373,7 @@ def test_values_are_written_to_the_last_bit(data):
         floats = st.floats(width=bits)
         a = np.array(data.draw(st.lists(floats, min_size=n, max_size=n)), dtype)
     a = a.astype(dtype).reshape(shape)
+    a[a != a] = np.nan  # one NaN is as good as another
     b = eval(code(a), {"np": np})
     assert (b.shape, b.dtype) == (a.shape, a.dtype)
     assert np.array_equal(a, b, equal_nan=dtype.startswith("f"))
