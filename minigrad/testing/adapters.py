@@ -6,6 +6,7 @@ Neither is needed for anything else; they are imported when an adapter is called
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import numpy as np
@@ -62,7 +63,10 @@ def from_torch(function: Callable, name: str | None = None) -> Pair:
     apply = (
         function.apply if isinstance(function, type) and hasattr(function, "apply") else function
     )
-    return _pair("from_torch", function, forward, vjp, name)
+    signature = _signature(function)
+    if isinstance(function, type) and hasattr(function, "forward"):
+        signature = _signature(function.forward, first=1)  # without ctx
+    return _pair("from_torch", function, forward, vjp, name, signature)
 
 
 def from_jax(function: Callable, name: str | None = None) -> Pair:
@@ -101,18 +105,30 @@ def from_jax(function: Callable, name: str | None = None) -> Pair:
         with wide(True):
             _, pull = jax.vjp(of_floats, *arrays([args[i] for i in places]))
             g = tuple(arrays(g)) if isinstance(g, tuple) else jax.numpy.asarray(g)
-            return tuple([np.asarray(d) for d in pull(g)])
+            # Copies: what JAX computes cannot be written to, which is no fault of the function.
+            return tuple([np.array(d) for d in pull(g)])
 
-    return _pair("from_jax", function, forward, vjp, name)
+    return _pair("from_jax", function, forward, vjp, name, _signature(function))
 
 
-def _pair(what: str, function, forward, vjp, name) -> Pair:
+def _signature(function, first: int = 0) -> inspect.Signature | None:
+    """The signature of a function from argument `first` on, so that reports can name arguments."""
+    try:
+        found = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+    return found.replace(parameters=list(found.parameters.values())[first:])
+
+
+def _pair(what: str, function, forward, vjp, name, signature) -> Pair:
     if not callable(function):
         raise UsageError(
             f"{what}: what is to be checked",
             f"expected a function, got {type(function).__name__}",
             "pass the function itself, not what it returns",
         )
+    if signature is not None:
+        forward.__signature__ = signature
     named = name or name_of(function)
     origin = origin_of(function, "function")
     if origin is not None:

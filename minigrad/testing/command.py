@@ -39,13 +39,26 @@ def check(
     if sys.stderr.isatty():
         print("\r" + " " * 12 + "\r", end="", file=sys.stderr)
     failures = [r for r in results if r.verdict in ("fail", "inconclusive")]
-    for result in failures:
+    for (_, *same), result in _distinct(failures):
         print(checked.report(result).text(), end="\n\n")
+        if same:
+            print(f"The same is found by {', '.join(same)}.", end="\n\n")
     print(summary(checked.info, results))
     if html is not None:
         html.write_text(html_page(checked.info, results), encoding="utf-8")
         print(f"\nthe same as a page: {html}")
     return 1 if failures else 0
+
+
+def _distinct(failures: Sequence[Result]) -> list[tuple[list[str], Result]]:
+    """The failures that say something new, each with the ids of the laws that say it, too."""
+    found: dict[Any, tuple[list[str], Result]] = {}
+    for r in failures:
+        f = r.finding
+        # Numbers differ from example to example; of shapes and errors there is one report.
+        key = (f.what, f.got) if f is not None and f.analytic is None else r.law.id
+        found.setdefault(key, ([], r))[0].append(r.law.id)
+    return list(found.values())
 
 
 def _reason(text: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .dots import REFUSED
 from .example import Array, Example, Sequences
 from .laws import Finding, Law
 from .run import finding_of
@@ -147,6 +148,9 @@ def causes(
     id = law.id if law is not None else ""
     found: list[Cause] = []
 
+    if finding.what.endswith(REFUSED):  # before the law could say anything
+        why = "it refuses what was drawn; if by design, say what it takes with inputs= and domain="
+        return [*_of_error(finding, cases), Cause("forward", why)]
     if "error" in finding.facts:
         found += _of_error(finding, cases)
     elif finding.analytic is None or finding.numeric is None:

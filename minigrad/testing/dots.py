@@ -170,11 +170,14 @@ class Call:
         return max([top(g) for g in self.gs if g is not None], default=0.0)
 
 
+REFUSED = "called with the arguments below"
+
+
 def refused(info, error: Exception) -> Finding:
     """That the subject does not accept what was drawn for it."""
     text = " ".join(str(error).split())
     return Finding(
-        f"{info.name}, called with the arguments below",
+        f"{info.name}, {REFUSED}",
         "an answer, or inputs= and domain= that keep to what it accepts",
         f"{type(error).__name__}: {text}"[:400],
         facts={"error": error},

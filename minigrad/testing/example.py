@@ -308,12 +308,16 @@ class Sequences:
     def describe(self) -> list[str]:
         """A line for each thing that is not as plain as can be."""
         lines = [
-            f"T = {self.T} steps, N = {self.N} rows, I = {self.I} features, H = {self.H} units",
-            f"{self.dtype}, seed {self.seed}",
+            f"T = {self.T} steps, N = {self.N} rows, I = {self.I} features, H = {self.H} units;"
+            f" {self.dtype}, seed {self.seed}",
         ]
         if self.lengths is not None:
             lines.append(f"lengths {self.lengths}")
-        for name, plain in (("gain", 1.0), ("start", True), ("values", "generic"), ("layout", "C")):
+        if not self.start:
+            lines.append("an initial state of zeros")
+        if self.gain != 1.0:
+            lines.append(f"weights scaled by {self.gain}")
+        for name, plain in (("values", "generic"), ("layout", "C")):
             if getattr(self, name) != plain:
                 lines.append(f"{name}: {getattr(self, name)}")
         if self.plain:

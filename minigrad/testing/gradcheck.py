@@ -188,6 +188,14 @@ def _subject_and_args(what: str, f: Any, inputs: Any, name: str | None) -> tuple
         subject = subject_of(f, name)
         return subject, [_plain(what, i, x) for i, x in enumerate(given)]
     leaves, form = tree.flatten(given, objects=False)
+    for adapter, roots in (("from_torch", {"torch"}), ("from_jax", {"jax", "jaxlib"})):
+        theirs = [x for x in leaves if _root(x) in roots]
+        if theirs:
+            raise UsageError(
+                f"{what}: inputs",
+                f"expected arrays or tensors of minigrad, got those of {_root(theirs[0])}",
+                f"wrap its function: {what}({adapter}(f), inputs)",
+            )
     arrays = [_plain(what, i, x) for i, x in enumerate(leaves)]
     asked = [isinstance(x, Tensor) and x.requires_grad for x in leaves]
     floats = [isinstance(a, np.ndarray) and a.dtype.kind == "f" for a in arrays]
@@ -221,6 +229,10 @@ def _is_container(x) -> bool:
 def _plain(what: str, i: int, x: Any) -> Any:
     if isinstance(x, Tensor):
         return np.array(x.data)
+    if _root(x) == "torch" and hasattr(x, "detach"):
+        return _plain(what, i, np.array(x.detach().cpu().numpy()))
+    if _root(x) in ("jax", "jaxlib") and hasattr(x, "__array__"):
+        return _plain(what, i, np.array(x))
     if isinstance(x, float):
         return np.asarray(x)
     if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "fc":
@@ -232,6 +244,11 @@ def _plain(what: str, i: int, x: Any) -> Any:
             )
         return np.asarray(x)
     return x
+
+
+def _root(x: Any) -> str:
+    """The package that an object's class comes from."""
+    return type(x).__module__.partition(".")[0]
 
 
 def _example(args: Sequence, params: dict, seed: int) -> Example:

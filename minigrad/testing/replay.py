@@ -74,7 +74,11 @@ def replay(f, law: str, example, **facts) -> Result:
 def _cell_info(f, shapes=None, name=None, **facts):
     from . import cell_laws as cells
 
-    made = cells.of_cell(f, name) if shapes is None else cells.of_pair(f[0], f[1], shapes, name)
+    if shapes is None:
+        made = cells.of_cell(f, name)
+    else:
+        forward, vjp = f
+        made = cells.of_pair(forward, vjp, shapes, name)
     return cells.CellInfo(made, **facts)
 
 

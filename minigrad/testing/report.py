@@ -54,7 +54,7 @@ class Report:
         r = self.result
         if r.finding is None:
             return f"{self.info.name}: {r.law.id}: {r.verdict}"
-        what = _rid(r.finding.what, f"{self.info.name}, ")
+        what = _rid(r.finding.what, f"{self.info.name}, ").rstrip(",")
         return f"{self.info.name}: {what}: {r.law.id} does not hold"
 
     def causes(self) -> list[Cause]:
@@ -83,13 +83,12 @@ class Report:
             Section("", [f"The law: {r.law.title}.", f"Expected {f.expected}, got {f.got}."]),
             Section("Example", *_example(self.info, r.example, f.facts.get("cut"))),
         ]
-        if rows := _entries(f, r.example):
-            wrong = _wrong(f)
+        # Only P7 has a derivative of its own to compare with.
+        head = ("analytic", "numeric") if r.law.id == "P7" else ("got", "expected")
+        if rows := _entries(f, r.example, head):
             made.append(
                 Section(
-                    f"Worst entries of {f.what}",
-                    table=rows,
-                    note=f"{int(wrong.sum())} of {wrong.size} entries are wrong",
+                    f"Worst entries of {f.what.rstrip(',')}", table=rows, note=_share(_wrong(f))
                 )
             )
         made.append(
@@ -104,6 +103,8 @@ class Report:
     def _power(self) -> Section:
         r = self.result
         least = "It compares nothing within an error bar: there is no smallest error to tell."
+        if r.finding is not None:
+            least = "It failed before it had found out how small an error it could have seen."
         if r.resolution:
             least = f"Smallest relative error this run could have seen: {r.resolution:.1e}."
         tried = [
@@ -156,16 +157,24 @@ def summary(info, results: Sequence[Result]) -> str:
     rows = [head, *[_line(r) for r in results]]
     lines = textwrap.wrap(f"{info.name}: {_counted(results)}", WIDTH)
     points = [line for p in _contract(results) for line in textwrap.wrap(p, WIDTH)]
-    return "\n".join([*lines, *_aligned(rows, WIDTH), *([""] if points else []), *points])
+    legend = ["", *textwrap.wrap(_LEGEND, WIDTH)]
+    return "\n".join([*lines, *_aligned(rows, WIDTH), *legend, *([""] if points else []), *points])
+
+
+_LEGEND = (
+    "examples: tried, until the first failure; unsure: those that told nothing, because the oracle "
+    "was not sharp enough; sees: the smallest relative error that would have shown"
+)
 
 
 def html_page(info, results: Sequence[Result], title: str = "") -> str:
     """All laws on one subject as one page that needs nothing else: a table, then the failures."""
     reports = [Report(info, r) for r in results]
-    rows = [["law", "verdict", "examples", "inconclusive", "sees", "bits", "title"]]
+    rows = [["law", "verdict", "examples", "unsure", "sees", "bits", "title"]]
     links = {i: f"#{r.law.id}" for i, r in enumerate(results, 1) if r.finding is not None}
     title = title or f"{info.name}: {_counted(results)}"
-    out = [f"<h1>{_e(title)}</h1>", _table([*rows, *[_line(r) for r in results]], links)]
+    table = _table([*rows, *[_line(r) for r in results]], links, "summary")
+    out = [f"<h1>{_e(title)}</h1>", table, f'<p class="note">{_e(_LEGEND)}</p>']
     out += [f"<p>{_e(p)}</p>" for p in _contract(results)]
     for r in reports:
         if r.result.finding is not None:
@@ -234,7 +243,7 @@ def _example(info, e, cut: int | None) -> tuple[list[str], list[list[str]]]:
     at which the law has cut time in two."""
     if isinstance(e, Sequences):
         rows = [["array", "shape", "values"]]
-        rows += [[k, str(np.shape(v)), _few(np.asarray(v))] for k, v in e.data.items()]
+        rows += [[_called(k), str(np.shape(v)), _few(np.asarray(v))] for k, v in e.data.items()]
         said = e.describe() + ([] if cut is None else [f"time is cut at step {cut}"])
         return said, rows if len(rows) > 1 else []
     if not isinstance(e, Example):
@@ -251,6 +260,11 @@ def _example(info, e, cut: int | None) -> tuple[list[str], list[list[str]]]:
             rows.append([name, type(x).__name__, "", "", repr(x)])
     said = [line for line in e.describe() if not line.startswith("argument ") or " is arg" in line]
     return [*said, f"seed {e.seed}"], rows
+
+
+def _called(key: str) -> str:
+    """What an array of an example is called: "s0" in the snippet is "h0" in the report."""
+    return {"s0": "s0 = h0", "s1": "s1 = c0"}.get(key, key)
 
 
 def _few(x: np.ndarray) -> str:
@@ -285,7 +299,14 @@ def _wrong(f: Finding) -> np.ndarray:
     return _ratio(f) > 1
 
 
-def _entries(f: Finding, example) -> list[list[str]]:
+def _share(wrong: np.ndarray) -> str:
+    n = int(wrong.sum())
+    if wrong.size == 1:
+        return "the only entry is wrong"
+    return f"{n} of {wrong.size} entries {'is' if n == 1 else 'are'} wrong"
+
+
+def _entries(f: Finding, example, head: tuple[str, str]) -> list[list[str]]:
     """The table of the worst entries; nothing where there are no two arrays to compare."""
     if not _comparable(f):
         return []
@@ -298,7 +319,7 @@ def _entries(f: Finding, example) -> list[list[str]]:
         np.ndindex(A.shape), key=lambda i: (-ratio[i], -difference[i] if ratio[i] else 0.0, i)
     )
     error = np.zeros(N.shape) if f.error is None else np.broadcast_to(f.error, N.shape)
-    rows = [["index", "analytic", "numeric", "bar", "difference / tolerance"]]
+    rows = [["index", *head, "bar", "difference / tolerance"]]
     for i in order[:ENTRIES]:
         if ratio[i] <= 1:
             break
@@ -381,10 +402,12 @@ def _e(text: str) -> str:
     return html.escape(str(text))
 
 
-def _table(rows: Sequence[Sequence[str]], links: dict[int, str] | None = None) -> str:
+def _table(
+    rows: Sequence[Sequence[str]], links: dict[int, str] | None = None, kind: str = ""
+) -> str:
     right = [all(_numeric(r[j]) for r in rows[1:]) for j in range(len(rows[0]))]
     side = [' class="number"' if x else "" for x in right]
-    out = ["<table><thead><tr>"]
+    out = [f'<div class="scroll"><table class="{kind}"><thead><tr>']
     out += [f"<th{s}>{_e(c)}</th>" for s, c in zip(side, rows[0], strict=True)]
     out.append("</tr></thead><tbody>")
     for i, r in enumerate(rows[1:], 1):
@@ -394,7 +417,7 @@ def _table(rows: Sequence[Sequence[str]], links: dict[int, str] | None = None) -
         if links and i in links:
             cells[0] = f'<td><a href="{links[i]}">{_e(r[0])}</a></td>'
         out.append(f"<tr>{''.join(cells)}</tr>")
-    return "".join([*out, "</tbody></table>"])
+    return "".join([*out, "</tbody></table></div>"])
 
 
 def _heat(f: Finding, example) -> str:
@@ -453,11 +476,19 @@ h3 { font-size: 1rem; margin: 1.6rem 0 .4rem; } p { margin: .2rem 0; }
 table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
 th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; } th { color: var(--soft); font-weight: 600; }
-td { font-variant-numeric: tabular-nums; } .number { text-align: right; }
+td { font-variant-numeric: tabular-nums; }
+.number { text-align: right; } td.number { white-space: nowrap; } .scroll { overflow-x: auto; }
 .fail { color: var(--bad); font-weight: 600; } .pass { color: var(--pass); }
 .inconclusive { color: var(--unsure); } .skip { color: var(--soft); } a { color: inherit; }
 pre { background: var(--block); border: 1px solid var(--line); border-radius: 6px;
   padding: .8rem 1rem; overflow-x: auto; font: 13px/1.45 ui-monospace, monospace; }
 figure { margin: .8rem 0; } figure svg { display: block; margin-bottom: .4rem; max-width: 100%; }
 .bad { fill: var(--bad); } .good { fill: var(--good); }
+h1, h2, p { overflow-wrap: anywhere; }
+@media (max-width: 640px) {  /* the title of a law below its numbers */
+  .summary, .summary thead, .summary tbody { display: block; }
+  .summary tr { display: grid; grid-template-columns: 3rem 6.5rem 1fr 1fr 1fr;
+    border-bottom: 1px solid var(--line); padding: .25rem 0; }
+  .summary th, .summary td { border: 0; padding: 0 .4rem 0 0; }
+  .summary td:last-child { grid-column: 1 / -1; } .summary th:last-child { display: none; } }
 """

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minigrad.errors import UsageError
+from minigrad.testing import check_op, gradcheck
 from minigrad.testing import strategies as mgst
 from minigrad.testing.adapters import from_jax, from_torch
 
@@ -67,3 +68,24 @@ def test_what_is_no_function_is_refused(adapt, library):
     pytest.importorskip(library)
     with pytest.raises(UsageError, match="expected a function, got int"):
         adapt(3)
+
+
+def test_arguments_have_the_names_of_the_function():
+
+    assert check_op(from_torch(swish(1.0)), inputs=((2,),)).check.info.names == ("x",)
+
+
+def test_what_jax_computes_may_be_written_to():
+
+    pytest.importorskip("jax")
+    check = check_op(from_jax(cube(1.0)), inputs=((2,),), laws=["P4"], examples=3, seed=0)
+    assert check.check.run_law("P4").verdict == "pass"
+
+
+def test_gradcheck_takes_torch_tensors_of_what_is_wrapped_and_says_how_to_wrap():
+    torch = pytest.importorskip("torch")
+
+    x = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(from_torch(torch.tanh), (x,), eps=1e-6, atol=1e-4)
+    with pytest.raises(UsageError, match=r"got those of torch\n.*gradcheck\(from_torch\(f\), inp"):
+        gradcheck(torch.tanh, (x,))
