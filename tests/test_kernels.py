@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from hypothesis.extra import numpy as npst
 
 from minigrad import kernels, ops
 from minigrad.errors import DtypeError, ShapeError, UsageError
+from minigrad.testing.example import LAYOUTS, lay
 
 FLOATS = [np.float32, np.float64]
 FUNCTIONS = ["exp", "log", "tanh", "sigmoid", "softplus", "erf"]
@@ -429,6 +431,54 @@ def test_layout_changes_no_bit_of_a_product(data, dtype, m, k, n, blocks):
             assert np.array_equal(got, expected), door.__name__
         else:
             np.testing.assert_allclose(got, expected, atol=gamma(200, dtype) * 100)
+
+
+def misaligned(a):
+    held = np.ndarray(a.shape, a.dtype, bytearray(a.nbytes + 1), 1)
+    held[...] = a
+    return held
+
+
+LIE = {
+    **{layout: lambda a, layout=layout: lay(a, layout) for layout in LAYOUTS},
+    "misaligned": misaligned,
+    "rows reversed": lambda a: a[::-1].copy()[::-1],
+    "columns reversed": lambda a: a[:, ::-1].copy()[:, ::-1],
+    "within another": lambda a: np.pad(a, ((1, 1), (2, 3)))[1:-1, 2:-3],
+}
+
+
+def every_way(a, b):
+    """The product of a and b by every path that leads to it, those of gradients included."""
+    m, n = len(a), b.shape[1]
+    yield kernels.matmul(a, b)
+    yield kernels._gemm(a, b, None)
+    yield kernels.matmul(b.T, a.T).T
+    yield kernels.matmul(a[None], b)[0]
+    yield kernels.matmul(a[None], b[None])[0]
+    yield kernels.products(a.T, b)
+    yield np.array([kernels.matmul(a[i : i + 1], b)[0] for i in range(m)]).reshape(m, n)
+    yield np.array([kernels.matmul(a[i], b) for i in range(m)]).reshape(m, n)
+    yield np.array([kernels.matmul(a, b[:, j]) for j in range(n)]).reshape(n, m).T
+
+
+@native
+@pytest.mark.parametrize("scale", [1.0, 2.0**-70, 0.0], ids=["normal", "tiny", "zero"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_small_product_is_the_exact_chain_however_its_arguments_lie(dtype, scale, isa):
+    rng = np.random.default_rng(0)
+    factor = dtype(scale) if dtype == np.float32 else dtype(scale) ** 7.6  # denormal products
+    side = range(5) if scale == 1 else (1, 2)
+    for m, k, n in itertools.product(side, side, side):
+        given = [normal(rng, *s, dtype=dtype) * factor for s in ((m, k), (k, n))]
+        right: dict = {}
+        for first, second in itertools.product(LIE, LIE):
+            a, b = LIE[first](given[0]), LIE[second](given[1])
+            key = first == "zero stride", second == "zero stride"  # changes the numbers
+            if key not in right:
+                right[key] = chains(a, b, np.zeros((m, n), dtype)).tobytes()
+            for way, got in enumerate(every_way(a, b)):
+                assert got.tobytes() == right[key], (way, first, second, (m, k, n))
 
 
 @native
