@@ -187,23 +187,18 @@ def _symmetric(trial: Trial, call: Call, second: Call) -> None:
 def _forward_mode(trial: Trial, info: OpInfo, call: Call) -> None:
     if not all(is_float(o) for o in call.outs):
         return
-    U = [
-        signed(a.shape, call.seed, 2900, i) if i in call.wrt else None
-        for i, a in enumerate(call.args)
-    ]
+    U = [signed(call.args[i].shape, call.seed, 2900, i) for i in call.wrt]
     function = info.subject.function  # type: ignore[attr-defined]
 
-    def of_floats(*floats):
-        args = list(call.args)
-        for i, x in zip(call.wrt, floats, strict=True):
-            args[i] = x
-        return function(*args, **call.params)
+    def moving(*xs):  # what else is given may be no array
+        given = dict(zip(call.wrt, xs, strict=True))
+        return function(*[given.get(i, a) for i, a in enumerate(call.args)], **call.params)
 
-    moved = jvp(of_floats, [call.args[i] for i in call.wrt], [U[i] for i in call.wrt])[1]
+    moved = jvp(moving, [call.args[i] for i in call.wrt], U)[1]
     found, _ = tree.flatten(moved, objects=False)
     V = [np.zeros(o.shape) if g is None else g for o, g in zip(call.outs, call.gs, strict=True)]
     what = "forward mode, <V, jvp(U)> beside <U, vjp(V)>"
-    backward = [U[i] for i in call.wrt], call.grads
+    backward = U, call.grads
     _dots(trial, what, backward, (V, found), call.largest, lambda: call.noises[1])
 
 

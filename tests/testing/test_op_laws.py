@@ -5,9 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+from samples.library import OPS
 
 import minigrad as mg
-from minigrad import graph
+from minigrad import graph, kernels
 from minigrad.errors import UsageError
 from minigrad.testing import check_op
 from minigrad.testing import strategies as mgst
@@ -673,3 +674,21 @@ def test_a_skipped_law_says_why():
 
 
 test_tanh = check_op(mg.tanh, inputs=ONE, examples=5, seed=0)
+
+
+def test_rows_and_layouts_have_the_same_bits_on_the_kernels_alone(monkeypatch):
+    """NumPy's product of one row is another function of BLAS's than that of two."""
+    monkeypatch.setattr(kernels, "lib", None)
+    check = check_op(mg.matmul, inputs=mgst.arrays((2, 2), (2, 2)), rowwise=(0, None)).check
+    for law in ("P8", "P13"):
+        assert check.run_law(law, 100, seed=0).verdict == "pass"
+
+
+def test_forward_mode_is_tried_beside_arguments_that_are_no_arrays():
+    x = mgst.arrays((3,))
+    check = check_op(lambda x: mg.clip(x, -0.5, None), inputs=x, laws=["P14"]).check
+    assert check.run_law("P14", 20, seed=0).verdict == "pass"
+    for name in ("clip", "where", "einsum"):
+        how = dict(OPS[name])
+        check = check_op(how.pop("f"), name=name, laws=["P14"], **how).check
+        assert check.run_law("P14", 20, seed=0).verdict == "pass"
