@@ -5,8 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from cells_by_hand import HandWritten, Zoneout, by_hand, infos, tried
-from recurrences import Leaky
+from recurrences import HandWritten, Leaky, Zoneout, by_hand, infos, tried
 
 import minigrad as mg
 from minigrad import kernels

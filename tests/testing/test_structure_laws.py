@@ -5,8 +5,7 @@ from contextlib import contextmanager
 import mpmath
 import numpy as np
 import pytest
-from cells_by_hand import HandWritten, Three, by_hand, infos, sigmoid, tried
-from recurrences import Leaky
+from recurrences import HandWritten, Leaky, Three, by_hand, infos, sigmoid, tried
 
 import minigrad as mg
 from minigrad.cells import GRUCell
