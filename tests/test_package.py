@@ -160,7 +160,7 @@ def test_build_without_a_verb_lists_every_verb():
     listed = re.findall(r"^  ([a-z-]+)  ", done.stdout, flags=re.M)
     assert listed == [
         *("demo", "build", "test", "test-c", "sanitize", "lint"),
-        *("format", "bench", "size", "check", "clean"),
+        *("format", "mutants", "bench", "size", "check", "clean"),
     ]
     script = (ROOT / "build.sh").read_text()
     assert listed == re.findall(r"^    ([a-z-]+)\)", script, flags=re.M)

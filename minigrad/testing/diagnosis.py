@@ -983,6 +983,7 @@ def _where(c: _Case, others: bool) -> str:
     for axis, n in enumerate(c.N.shape):
         wrong = np.flatnonzero(c.along(axis))
         if n > 1 and len(wrong) < n:
-            name = c.finding.axes[axis] if axis < len(c.finding.axes) else f"axis {axis}"
-            places.append(f"{name} {', '.join(map(str, wrong[:4]))}{'...' * (len(wrong) > 4)}")
+            which = f"{', '.join(map(str, wrong[:4]))}{'...' * (len(wrong) > 4)}"
+            named = axis < len(c.finding.axes)
+            places.append(f"{c.finding.axes[axis]} {which}" if named else f"{which} of axis {axis}")
     return f"{text}; wrong only at {'; '.join(places)}" if places else text

@@ -579,7 +579,7 @@ def locate(trial: Trial, call: Call, U, V, grads, totals) -> Finding:
         "args": call.args,
         "params": call.params,
         "direction": U,
-        "kinks": [np.asarray((v == 0) & (g is not None)) for v, g in zip(V, call.gs, strict=True)],
+        "kinks": [e.kink for e in line.along(U)],
     }
     worst, most = None, 1.0
     for i, g in zip(call.wrt, grads, strict=True):

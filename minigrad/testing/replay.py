@@ -203,7 +203,7 @@ def _shapes(recurrence) -> str:
 
 def _leads_to(info, value) -> str | None:
     """How an info is reached from a value of a module: a check, or a test that pytest collects."""
-    if isinstance(value, FunctionType):
+    if type(value) is FunctionType:  # isinstance would ask the value for its class
         return ".check.info" if getattr(vars(value).get("check"), "info", None) is info else None
     if type(value).__name__ == "Check":
         return ".info" if value.info is info else None

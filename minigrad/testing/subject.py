@@ -325,8 +325,6 @@ def _find(module: ModuleType, first: str, rest: str, name: str) -> str | None:
 
 def _always_importable(folder: Path) -> bool:
     """Whether another process of this Python imports from the folder, too."""
-    import minigrad
-
     paths = sysconfig.get_paths()
-    own = Path(minigrad.__file__).resolve().parent.parent
+    own = Path(__file__).resolve().parents[2]  # where minigrad lies
     return folder in {own, *[Path(paths[k]).resolve() for k in ("stdlib", "purelib", "platlib")]}
