@@ -52,3 +52,16 @@ def test_the_tour_ends_where_it_says(capsys):
 def test_custom_cell_example_solves_its_task():
     module = runpy.run_path(str(ROOT / "examples/custom_cell.py"))
     assert module["main"]() < 0.01
+
+
+def test_the_checked_cell_holds_and_the_leaking_one_fails_as_the_readme_shows(capsys):
+    module = runpy.run_path(str(ROOT / "examples/check_my_cell.py"))
+    results, failure = module["main"]()
+    assert {r.verdict for r in results} == {"pass", "skip"}
+    assert failure.verdict == "fail"
+    assert f"one test for each of {len(results)} laws" in README
+    printed = capsys.readouterr().out
+    assert "P7 (the gradient is that of the function): pass" in printed
+    (shown,) = [block for block in _blocks("") if block.startswith("Leaking")]
+    for part in shown.split("...\n"):  # but for the error bar, which may get sharper
+        assert re.sub(r"\+- \S+,", "", part) in re.sub(r"\+- \S+,", "", printed)
