@@ -379,6 +379,18 @@ def C18(trial: Trial, info: CellInfo, example: Sequences):
     plain = _wrapped(of, cell, spans, lambda f: f, how)
     again = _wrapped(of, cell, spans, checkpoint, how)
     of.agree(again, plain, "computed again", exact=True, facts={"cut": example.cut})
+    _found_out(trial, of)
+
+
+def _found_out(trial: Trial, of: Batch) -> None:
+    """What is computed again and comes out otherwise is refused, or not computed again at all."""
+    x, noise = Tensor(of.xs, requires_grad=True), iter((1.0, 2.0, 3.0))
+    y = checkpoint(lambda x: x * next(noise))(x)
+    try:
+        (found,) = gradients([y], [x], [np.ones_like(of.xs)])
+    except GradientError:
+        return
+    trial.same(found, np.ones_like(of.xs), "the gradient of what is not the same when run again")
 
 
 def _piece_of(cell, lengths, fused, xs, state) -> tuple:
@@ -677,6 +689,7 @@ def C26(trial: Trial, info: CellInfo, example: Sequences):
     for what, a in long.named():
         trial.true(np.isfinite(a).all(), f"{what} after {T} steps", "finite numbers", "others",
                    facts=of.facts(gradients=long.gradients))  # fmt: skip
+    of.gradients(of.run(), [None, *of.gs[1:]])  # from the end alone all of time lies in one chain
     first, second = slice(0, T // 2 + 1), slice(T // 2 + 1, T)
     before = of.piece(first).run()
     after = of.piece(second, before.last).run()

@@ -80,6 +80,12 @@ def C3(trial: Trial, info: CellInfo, example: Sequences):
     outputs = dict(zip(parts, of.state, strict=True))
     gradients = dict(zip(names, dlast, strict=True)) | of.no_weights()
     of.agree(of.base, Results(outputs, gradients), "after no steps", exact=True)
+    for part, name, last, s in zip(parts, names, of.own.last, of.state, strict=True):
+        trial.true(  # arrays by hand may be written to; a tensor is never
+            info.cell is not None or not np.shares_memory(last, s),
+            f"the last {part} after no steps", "memory of its own", f"that of {name}",
+            facts=of.facts(),
+        )  # fmt: skip
     state = [of.base.gradients[name] for name in names]
     for i, (name, g) in enumerate(zip(names, state, strict=True)):
         for what, other in (
