@@ -168,13 +168,13 @@ case $verb in
         "$python" -m ruff check --fix-only --fixable I,RUF100 .
         "$python" -m ruff format .
         ;;
-    bench)
-        setup dev
-        exec "$python" -m benchmarks "$@"
-        ;;
     mutants)
         setup testing
         PYTHONPATH=tests exec "$python" -m mutants "$@"
+        ;;
+    bench)
+        setup dev
+        exec "$python" -m benchmarks "$@"
         ;;
     size)
         check_python

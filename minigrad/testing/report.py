@@ -487,7 +487,7 @@ figure { margin: .8rem 0; } figure svg { display: block; margin-bottom: .4rem; m
 h1, h2, p { overflow-wrap: anywhere; }
 @media (max-width: 640px) {  /* the title of a law below its numbers */
   .summary, .summary thead, .summary tbody { display: block; }
-  .summary tr { display: grid; grid-template-columns: 3rem 6.5rem 1fr 1fr 1fr;
+  .summary tr { display: grid; grid-template-columns: 3rem 5.5rem repeat(4, 1fr);
     border-bottom: 1px solid var(--line); padding: .25rem 0; }
   .summary th, .summary td { border: 0; padding: 0 .4rem 0 0; }
   .summary td:last-child { grid-column: 1 / -1; } .summary th:last-child { display: none; } }
