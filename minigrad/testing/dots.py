@@ -403,21 +403,37 @@ class _Direction:
             trial.resolution = max(trial.resolution, tolerance / size)
 
     def doubt(self, a: float, V: list, size: float) -> float:
-        """How far <U, vjp(V)> moves if the arguments are off by rounding.
+        """How far <U, vjp(V)> may be off by rounding that the terms of the dot product do not show.
 
-        More than the resolution is no rounding any more, but a jump of the gradient: 0 then.
+        How far it moves if the arguments do by a few units; how rough it is along the direction;
+        and, where an argument saturates something, the rounding of what it is where that argument
+        is small: x^3 (1 - s(x y)) is 0 for s near 1, and x^3 times a unit is its error. More than
+        the resolution is no rounding any more, but a jump of the gradient: 0 then.
         """
-        call, moved = self.call, 0.0
+        call = self.call
         gs = [None if g is None else v for g, v in zip(call.gs, V, strict=True)]
+
+        def products(args) -> list:
+            grads = call.whole(call.recorded(args)[1](*[copied(g) for g in gs]))
+            pairs = zip(call.wrt, grads, strict=True)
+            return [self.U[i] * g for i, g in pairs if self.U[i] is not None]
+
+        def ours(*args):
+            return [np.asarray(sum([float(np.sum(p)) for p in products(args)]))]
+
+        moved = 0.0
         for k in range(2):
             args = [nudged(x, "float64", call.seed, 3000 + k, i) for i, x in enumerate(call.args)]
-            grads = call.whole(call.recorded(args)[1](*[copied(g) for g in gs]))
-            there = sum(
-                [float(np.sum(self.U[i] * g)) for i, g in zip(call.wrt, grads, strict=True)
-                 if self.U[i] is not None]
-            )  # fmt: skip
-            moved = max(moved, abs(there - a))
-        return 16 * moved if 16 * moved <= RESOLUTION * size else 0.0
+            moved = max(moved, abs(float(ours(*args)[0]) - a))
+        rough = oracle.roughness(ours, call.args, self.U)
+        largest = 0.0
+        for i in call.wrt:
+            for small in (2.0**-5, 2.0**-10):
+                args = [x * small if k == i else x for k, x in enumerate(call.args)]
+                total = sum([float(np.sum(np.abs(p))) for p in products(args)])
+                largest = max(largest, total) if np.isfinite(total) else largest
+        doubts = [16 * moved, 4 * rough, rounded(largest, 0.0)]
+        return sum([d for d in doubts if d <= RESOLUTION * size])
 
     def bent(self, est: list) -> list:
         """Where the derivative is not linear in the direction: no gradient can say it.

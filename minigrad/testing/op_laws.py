@@ -198,7 +198,8 @@ def _moving(a: np.ndarray) -> list[int]:
 @law(OP_LAWS, "P5", "the same call gives the same bits, whatever was called in between")
 def P5(trial: Trial, info: OpInfo, example: Example):
     """vjp(V), asked twice, and of a second call after calls on other data and other shapes: the
-    same bits; and the first answer is still what it was.
+    same bits; and the first answer is still what it was. Of arrays in which there are other numbers
+    by now: what arrays of their own with these numbers give.
 
     Catches work space that is not cleared, one that is reused while somebody still needs it, and
     caches that mistake one call for another.
@@ -225,6 +226,25 @@ def P5(trial: Trial, info: OpInfo, example: Example):
     call.outs_agree(trial, second.outs, outs, "{} of a second call", exact=True)
     call.grads_agree(trial, again, first, "{}, asked again after other calls", exact=True)
     call.grads_agree(trial, anew, first, "{} of a second call", exact=True)
+    _refilled(trial, info, example, call)
+
+
+def _refilled(trial: Trial, info: OpInfo, example: Example, call: Call) -> None:
+    """The same arrays with other numbers in them: half of those that they had."""
+    if not all(a.flags.writeable and 0 not in _moving(a) for a in call.args if is_float(a)):
+        return
+    call.pull(*call.gs)  # the last call before
+    for i in {id(a): i for i, a in enumerate(call.args) if is_float(a)}.values():
+        call.args[i] *= 0.5
+    args = [copy.copy(a) for a in call.args]
+    if example.shared is not None:
+        args[example.shared[1]] = args[example.shared[0]]
+    same = Call(info, replace_arrays(example, call.args))
+    assert same.grads is not None  # asked for before another call
+    own = Call(info, replace_arrays(example, args))
+    what = "{} of the same arrays with other numbers in them"
+    same.outs_agree(trial, same.outs, own.outs, what, exact=True)
+    same.grads_agree(trial, same.grads, own.grads, what, exact=True)
 
 
 def _wider(example: Example) -> Example:

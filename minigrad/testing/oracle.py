@@ -15,6 +15,7 @@ Everything here is per output entry: one entry at a kink leaves the others as sh
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +36,9 @@ PATIENCE = 6  # levels past the best one
 WIGGLES = 3  # times that the last bits of the point are moved
 STAIRS = 3  # times at most that the noise of a staircase is put up
 STAIR = 2.0**-36  # a higher step, relative to the largest number, is no rounding
+VAGUE = 1e-4  # how far apart noise may leave them
 AGREE = 1e-6  # how far a complex step and the differences may lie apart
+SPACINGS = (633 * 2.0**-20, 633 * 2.0**-28)  # 6e-4 and 2e-6, short in bits, so that x + h is exact
 KINK = 1e-3  # a smaller gap between the two sides widens the bar, and is no kink
 
 
@@ -226,6 +229,46 @@ class _Line:
                 moves = np.fmax(moves, np.abs(of(points, 1 + rng.random()) - at))
         return moves
 
+    def rough(self) -> np.ndarray:
+        """How rough each entry is: what is left when differences of high order are taken of values
+        near x, which leave nothing of a smooth function but its noise.
+
+        So it sees rounding of numbers far larger than the entry, x^2 (1 - y) with y near 1, which
+        moves in steps. Two spacings, as one may be shorter than such a step, or longer than a wave;
+        noise is believed where the differences of three orders in a row agree about it, and where
+        it is small enough to be rounding.
+
+        Source: J. More and S. Wild, Estimating computational noise, 2011.
+        """
+        found = np.zeros(self.middle.shape)
+        for spacing in SPACINGS:
+            rows = [
+                self.tried({
+                    i: self.arrays[i] + (k * spacing * t).astype(self.arrays[i].dtype)
+                    for i, t in self.tangents.items()
+                })
+                for k in range(-4, 5)
+            ]  # fmt: skip
+            sigma, turns = [], []
+            table = np.array(rows)
+            with np.errstate(all="ignore"):
+                for k in range(1, 8):
+                    table = np.diff(table, axis=0)
+                    share = math.factorial(k) ** 2 / math.factorial(2 * k)
+                    sigma.append(np.sqrt(share * np.mean(table * table, axis=0)))
+                    turns.append((np.sign(table[1:]) != np.sign(table[:-1])).any(axis=0))
+                for k in range(2, 5):
+                    three = np.array(sigma[k : k + 3])
+                    level = (three.max(axis=0) <= 4 * three.min(axis=0)) & turns[k]
+                    found = np.fmax(found, np.where(level, three.max(axis=0), 0))
+        return np.where(found < STAIR * self.size(), found, 0)
+
+    def size(self) -> np.ndarray:
+        """The largest of 1, the arguments and the outputs: what rounding is measured by."""
+        tops = [np.max(np.abs(self.arrays[i]), initial=0) for i in self.tangents]
+        finite = np.isfinite(self.middle)
+        return np.max([1.0, *tops, np.max(np.abs(self.middle), initial=0, where=finite)])
+
 
 # --- the ladder ----------------------------------------------------------------------------------
 
@@ -239,7 +282,9 @@ class _Found(NamedTuple):
     confirmed: np.ndarray
 
 
-def _ladder(line: _Line, target: float, claim: np.ndarray | None = None) -> _Found:
+def _ladder(
+    line: _Line, target: float, claim: np.ndarray | None = None, rough: np.ndarray | None = None
+) -> _Found:
     """The derivative along a line from symmetric differences at halved steps.
 
     An entry is done when it confirms what is claimed of it, when its bar is below `target` of it,
@@ -248,12 +293,14 @@ def _ladder(line: _Line, target: float, claim: np.ndarray | None = None) -> _Fou
 
     What was found must go on at smaller steps. Where it does not, the function is a staircase:
     it rounds numbers far larger than itself (1 - y^2 for y near 1 is a multiple of 2^-53). The
-    height of a step is noise then, and the entry is found anew.
+    height of a step is noise then, and the entry is found anew. rough: noise that is known of.
     """
     noise = 4 * line.units * np.abs(line.middle)
+    if rough is not None:
+        noise = np.fmax(noise, 4 * rough)
     if claim is None:
         noise = np.fmax(noise, line.wiggled(lambda p, _: line.tried(p), line.middle))
-    found, level, height = _climbed(line, target, claim, noise)
+    found, level, height = _climbed(line, target, claim, noise, rough is not None)
     for _ in range(STAIRS):
         height = _stairs(line, found, noise, level, height)
         if not height.any():
@@ -278,8 +325,7 @@ def _stairs(
     flat, moved = np.zeros(noise.shape, bool), height > 2 * noise
     if not known.any():
         return np.zeros(noise.shape)
-    scale = np.max([1.0, *[np.max(np.abs(line.arrays[i]), initial=0) for i in line.tangents]])
-    scale = np.fmax(scale, np.max(np.abs(line.middle), initial=0, where=np.isfinite(line.middle)))
+    scale = line.size()
     with np.errstate(all="ignore"):
         for deeper in (2, 6, 11, 18, 25):
             above, below, h, off = line.sides(FIRST / 2 ** (level + deeper))
@@ -293,10 +339,14 @@ def _stairs(
 
 
 def _climbed(
-    line: _Line, target: float, claim: np.ndarray | None, last_bits: np.ndarray
+    line: _Line,
+    target: float,
+    claim: np.ndarray | None,
+    last_bits: np.ndarray,
+    strict: bool = False,
 ) -> tuple[_Found, int, np.ndarray]:
     """What the ladder finds if `last_bits` are noise, the level of its smallest best step, and the
-    `height` of its table."""
+    `height` of its table. strict: noise alone confirms nothing."""
     middle, units = line.middle, line.units
     central = _Table(lambda j: 2 * j + 2, middle.size)  # of (f+ - f-) / 2h: even powers of h
     gap = _Table(lambda j: 2 * j + 1, middle.size)  # of (f+ - 2f + f-) / h: odd ones
@@ -315,12 +365,13 @@ def _climbed(
             central.push(slope, noise)
             gap.push(bend, 2 * noise)
             if claim is not None and level:
-                close = AGREE * _scale(claim) + noise
+                slack = np.minimum(noise, VAGUE * _scale(claim)) if strict else noise
+                close = AGREE * _scale(claim) + slack
                 corner = np.abs(central.row[-1] - claim) <= close
-                corner &= np.abs(gap.row[-1]) <= close + noise
+                corner &= np.abs(gap.row[-1]) <= close + slack
                 best = np.abs(central.value - claim) <= central.error
                 best &= central.error <= close
-                best &= (gap.error <= close + noise) & (np.abs(gap.value) <= 2 * gap.error)
+                best &= (gap.error <= close + slack) & (np.abs(gap.value) <= 2 * gap.error)
                 confirmed = confirmed | (corner | best) & np.isfinite(claim)
             small = np.maximum(target * np.abs(central.value), 128 * units * largest)
             known = (np.abs(gap.value) > 4 * gap.error) | (gap.error <= small)
@@ -424,7 +475,7 @@ def _estimate(
                 f"expected a function that is analytic in its arithmetic, got: {why}",
                 'leave method out, or pass method="differences"',
             )
-        return _estimates(line, _ladder(line, target), "differences")
+        return _estimates(line, _ladder(line, target, rough=line.rough()), "differences")
     if method == "complex step":
         sound = np.isfinite(line.middle) & np.isfinite(claim)
         bar = np.where(sound, bar, np.inf)
@@ -432,11 +483,21 @@ def _estimate(
         return _estimates(line, found, "complex step")
     found = _ladder(line, target, claim)
     if not np.all(found.confirmed | found.kink | ~np.isfinite(line.middle)):
-        return _estimates(line, _ladder(line, target), "differences")
+        rough = line.rough()
+        if rough.any():
+            found = _ladder(line, target, claim, rough)
+        if not np.all(found.confirmed | found.kink | ~np.isfinite(line.middle)):
+            return _estimates(line, _ladder(line, target, rough=rough), "differences")
     value = np.where(found.confirmed, claim, found.value)
     error = np.where(found.confirmed, bar, found.error)
     kink = found.kink & ~found.confirmed
     return _estimates(line, _Found(value, error, kink, found.confirmed), "complex step")
+
+
+def roughness(forward: Callable[..., Sequence], arrays: Sequence, tangents: Sequence) -> float:
+    """How rough the roughest output is along a direction: the size of its rounding noise."""
+    line = _Line(forward, arrays, tangents)
+    return float(np.max(line.rough(), initial=0)) if line.tangents else 0.0
 
 
 def one_sided(

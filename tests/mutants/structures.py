@@ -17,6 +17,7 @@ from samples.library import (
     one,
     order,
     outer_vectors,
+    powers,
     quotients,
     reshaped,
     several,
@@ -62,13 +63,6 @@ def clips(c):
 def masked(c):
     condition, x, y = wheres(c).args
     return Call((x, y), {"mask": condition})
-
-
-def powers(c):
-    x, y = broadcastable(2).build(c).args
-    if c.rarely((False, True)):  # the edge of the domain
-        return Call((Array(x.shape, data=np.zeros(x.shape)), Array(y.shape, domain=(1.0, 3.0))))
-    return Call((Array(x.shape, domain=POSITIVE), Array(y.shape, domain=(-3.0, 3.0))))
 
 
 def normed(c):

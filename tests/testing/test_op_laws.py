@@ -623,7 +623,7 @@ def test_a_rule_that_raises_is_told_of():
 
 def test_a_bar_that_is_too_wide_is_no_pass():
     def stairs(x):
-        return np.round(np.tanh(x), 12) if x.dtype.kind != "c" else np.tanh(x)
+        return np.round(np.tanh(x), 5) if x.dtype.kind != "c" else np.tanh(x)
 
     check = check_op((stairs, tanh_vjp), inputs=((1,),), values=["generic"], seed=0).check
     assert check.run_law("P7", 4).verdict in ("inconclusive", "fail")
