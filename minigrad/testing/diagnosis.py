@@ -709,6 +709,8 @@ def _missing_term(c: _Case):
     if c.N.size < 2:  # one number is a multiple of any other
         return _Fit("", evidence=False)
     lost = c.N - c.A
+    if float(np.abs(lost).max()) < 1e-3 * float(np.abs(c.N).max()):
+        return None  # what is that small is rounding, to whatever it may be proportional
     found: list[tuple] = []
     for name, term in _terms(c):
         total = float((term * term).sum())

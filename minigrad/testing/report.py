@@ -163,7 +163,8 @@ def summary(info, results: Sequence[Result]) -> str:
 
 _LEGEND = (
     "examples: tried, until the first failure; unsure: those that told nothing, because the oracle "
-    "was not sharp enough; sees: the smallest relative error that would have shown"
+    "was not sharp enough; sees: the smallest relative error that would have shown; bits: in how "
+    "many of them the two sides were equal to the bit"
 )
 
 

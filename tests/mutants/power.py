@@ -111,7 +111,7 @@ def check_of(id: str) -> Check:
     """The check that ought to find a mutant."""
     origin = (
         f"import sys\nsys.path.insert(0, {str(TESTS)!r})\n"
-        f"from mutants import mutant, specimens\nmutant({id!r}).__enter__()\n"
+        f"from mutants import mutant, specimens\non = mutant({id!r})\non.__enter__()\n"
     )
     m = mutants[id]
     if specimens[m.specimen].kind in ("op", "recurrence"):

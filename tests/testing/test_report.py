@@ -148,7 +148,7 @@ def test_summary_is_aligned():
     assert lines[0] == "LSTM: 2 laws: 1 pass, 1 skip"
     column = lines[1].index("title")
     assert lines[2][column:] == EVERY.title
-    assert " ".join(" ".join(lines[3:]).split()).endswith("(no gates)")
+    assert "(no gates)" in " ".join(" ".join(lines[3:]).split())
     assert lines[2].split()[:6] == ["P7", "pass", "100", "0", "1e-13", "-"]
 
 
