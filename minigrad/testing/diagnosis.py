@@ -20,6 +20,7 @@ import numpy as np
 from .dots import REFUSED
 from .example import Array, Example, Sequences
 from .laws import Finding, Law
+from .recurrence import state_names
 from .run import finding_of
 from .shrink import alike
 
@@ -161,6 +162,8 @@ def causes(
         found.append(Cause(*_SAYS["P4"]))
     if "bytes" in finding.expected:
         found.append(Cause(*_SAYS["P3"]))
+    # On an example that was not shrunk, where every output has something to say.
+    found += _ignored(next((f for _, f in witnesses if "pulled" in f.facts), finding), example)
     if id in _SAYS:
         found.append(Cause(*_SAYS[id]))
     if cases[0].not_finite or _spoilt(finding):
@@ -185,6 +188,24 @@ def causes(
     for c in found:
         first.setdefault(c.name, c)
     return list(first.values())[:4]
+
+
+def _ignored(finding: Finding, example) -> list[Cause]:
+    """That the gradients do not change when the cotangent of one output of several goes."""
+    pulled, gs = finding.facts.get("pulled"), finding.facts.get("cotangents") or []
+    if pulled is None or len(gs) < 2:
+        return []
+    gs = [np.asarray(g) for g in gs]
+    whole = pulled(gs)
+    for j, g in enumerate(gs):
+        if np.any(g):
+            less = pulled([np.zeros_like(g) if k == j else h for k, h in enumerate(gs)])
+            if all(np.array_equal(a, b) for a, b in zip(whole, less, strict=True)):
+                if isinstance(example, Sequences) and j:
+                    part = state_names(len(gs) - 1)[j - 1]
+                    return [Cause("state", f"the cotangent of the last {part} is ignored")]
+                return [Cause("missing term", f"the cotangent of output {j} is ignored")]
+    return []
 
 
 def _moves(law: Law, info, example, finding: Finding) -> bool:

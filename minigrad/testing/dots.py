@@ -591,6 +591,7 @@ def locate(trial: Trial, call: Call, U, V, grads, totals) -> Finding:
         "numeric": {call.info.argument(i): numeric[i] for i in call.wrt},
         "errors": {call.info.argument(i): errors[i] for i in call.wrt},
         "cotangents": V,
+        "pulled": lambda gs: [np.array(g) for g in call.gradients(gs)],
         "outputs": list(call.outs),
         "args": call.args,
         "params": call.params,
