@@ -894,8 +894,10 @@ def _needs_of_example(e: Example, broken, holds, fits: set[str]) -> Iterator[Nee
     if any(a.dtype == "float32" for a in arrays) and not broken(e.at(dtype="float64")):
         yield Cause("float32", "only with arrays of float32"), True
     once = [_once(a) for a in e.args]
+    named = {k: _once(v) for k, v in e.params.items()}
     less = any(a is not b for a, b in zip(once, e.args, strict=True))
-    if less and holds(replace(e, args=tuple(once))):
+    less |= any(v is not named[k] for k, v in e.params.items())
+    if less and holds(replace(e, args=tuple(once), params=named)):
         yield Cause("duplicates", "only where an index comes more than once"), True
     generic = replace(e.at(values="generic", data=None, layout="C"), plain=False, seed=1)
     if holds(generic) and holds(replace(generic, seed=2)):

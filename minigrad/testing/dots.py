@@ -432,6 +432,10 @@ class _Direction:
                 args = [x * small if k == i else x for k, x in enumerate(call.args)]
                 total = sum([float(np.sum(np.abs(p))) for p in products(args)])
                 largest = max(largest, total) if np.isfinite(total) else largest
+        # Near a pole it would be any size: no more than products of four arguments make.
+        tops = [1.0, *[top(call.args[i]) for i in call.wrt]]
+        limit = self.norm() * max([top(v) for v in V]) * max(tops) ** 4
+        largest = min(largest, limit)
         doubts = [16 * moved, 4 * rough, rounded(largest, 0.0)]
         return sum([d for d in doubts if d <= RESOLUTION * size])
 
