@@ -95,7 +95,8 @@ def P2(trial: Trial, info: OpInfo, example: Example):
 
 @law(OP_LAWS, "P3", "nothing that was passed in is written to")
 def P3(trial: Trial, info: OpInfo, example: Example):
-    """Arguments, parameters, outputs and cotangents have the same bytes before and after.
+    """Arguments, parameters, outputs and cotangents have the same bytes before and after, and the
+    processor rounds as before.
 
     Catches rules that scale a cotangent in place, and forward code that normalises its argument.
     """
@@ -127,6 +128,10 @@ def P3(trial: Trial, info: OpInfo, example: Example):
             before[f"the cotangent of {call.called(j)}"] = _bytes(g)
     call.pull(*call.gs)
     unchanged("the backward pass")
+    trial.true(
+        np.multiply(2.0**-1060, 0.5) > 0, "denormal numbers after the call", "numbers as before",
+        "zeros: the call has left the processor in a mode that flushes them",
+    )  # fmt: skip
     if info.owns:
         _overwritten(trial, info, example)
 

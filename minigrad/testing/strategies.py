@@ -264,7 +264,7 @@ def dressed(
                 a = replace(
                     a,
                     layout=c.rarely(LAYOUTS),
-                    values=common or c.rarely(values),
+                    values=common or (c.one_of(values) if c.flip() else values[0]),
                     domain=domain if domain is not None and free else a.domain,
                 )
             args.append(a)

@@ -90,6 +90,7 @@ ENGINE = {
     "engine:deep": "cell:RNNCell",
     "engine:checkpoint": "cell:RNNCell",
     "engine:tbptt": "cell:LSTMCell",
+    "state:float": "op:matmul",
     "bits:isa": "cell:LSTMCell",
     "bits:threads": "cell:LSTMCell",
 }
@@ -196,7 +197,8 @@ def find_native(
 
     subject = ENGINE.get(SUBJECTS[id], SUBJECTS[id])
     if not subject.startswith(("op:", "cell:")):  # guard pages, poisoned memory, two threads, ...
-        return Kill(id, "probe", 1) if mutants[id].shows() else None
+        with mutant(id):
+            return Kill(id, "probe", 1) if mutants[id].shows() else None
     code = (
         f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
         "import json\nfrom dataclasses import asdict\nfrom mutants.power import *\n"

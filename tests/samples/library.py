@@ -28,8 +28,8 @@ def one(f, draw, sides=SIDES, ndim=(1, 3), reference=None, **more):
     """A function of one array and keyword parameters, which `draw(choices, shape)` gives."""
 
     low, high = ndim
-    # Matrices most often: one of two axes is where most can go wrong.
-    ranks = [*([2, 2] if low <= 2 <= high else []), *range(low, high + 1)]
+    # Most have two axes or three: which of them is meant is where most can go wrong.
+    ranks = [*[n for n in (2, 3) if low <= n <= high], *range(low, high + 1)]
 
     def build(c):
         s = shape(c, c.one_of(ranks), sides)
@@ -198,6 +198,8 @@ def columns(c):
 def matrices(c):
     """Products with vectors, matrices, stacks that broadcast."""
     n, k, m = (c.one_of((2, 3, 1, 4, 0, 9)) for _ in range(3))
+    if c.integer(0, 14) == 14:  # longer sums than are formed in one go, by small products and large
+        n, k, m = c.one_of(((2, 70, 3), (2, 260, 33)))
     stack = shape(c, (0, 2), (2, 1, 3))
     other = tuple([1 if c.flip() else s for s in stack])[c.integer(0, len(stack)) :]
     return Call((
