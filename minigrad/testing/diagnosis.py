@@ -104,6 +104,7 @@ _HINTS = {
     "C12": ("accumulation", "the two directions are not added up"),
     "C13": ("forward", "a stack is not its layers one after another"),
     "C14": ("state", "a cotangent of the state is not passed on"),
+    "C15": ("forward", "the fused path, or the code by hand, does not compute what it stands for"),
     "C18": ("stale", "what is computed again is not what was computed at first"),
     "C19": ("mask", "the same mask has to be used forward and backward, a new one at each step"),
     "C20": ("accumulation", "the contributions of the steps are not added up"),

@@ -267,12 +267,15 @@ def _wider(example: Example) -> Example:
 def _resized(example: Example, sides: dict[int, int]) -> Example:
     """The example with other lengths in place of some."""
     args = [
-        replace(a, shape=tuple([sides.get(s, s) for s in a.shape]), data=None)
-        if isinstance(a, Array)
-        else a
+        _of_shape(a, tuple([sides.get(s, s) for s in a.shape])) if isinstance(a, Array) else a
         for a in example.args
     ]
     return replace(example, args=tuple(args), seed=example.seed ^ 2)
+
+
+def _of_shape(a: Array, shape: tuple) -> Array:
+    """The array in another shape; numbers that were given are repeated."""
+    return replace(a, shape=shape, data=None if a.data is None else np.resize(a.data, shape))
 
 
 # --- calculus ------------------------------------------------------------------------------------
@@ -559,17 +562,22 @@ def P12(trial: Trial, info: OpInfo, example: Example):
         raise NotApplicable("the arguments do not broadcast") from None
     if all(s == full for s in shapes) or any(o.shape != full for o in call.outs):
         raise NotApplicable("nothing is broadcast")
-    args = [
-        np.array(np.broadcast_to(a, full)) if i in call.wrt else a for i, a in enumerate(call.args)
-    ]
-    try:
-        wide = Call(info, replace_arrays(example, args))
-        expanded = wide.grads
-    except Broken:
-        raise NotApplicable("the arguments mean something else when expanded") from None
-    for a, b in zip(call.outs, wide.outs, strict=True):
-        if a.shape != b.shape or (is_float(a) and apart(a, b).max(initial=0) > 1e-9 * top(b)):
-            raise NotApplicable("the arguments mean something else when expanded")
+    # The same at other numbers, too: at zeros much agrees that means something else.
+    generic = replace(example.at(values="generic", data=None), seed=example.seed ^ 3)
+    for tried in (generic, example):
+        plain = call if tried is example else Call(info, tried)
+        args = [
+            np.array(np.broadcast_to(a, full)) if i in call.wrt else a
+            for i, a in enumerate(plain.args)
+        ]
+        try:
+            wide = Call(info, replace_arrays(example, args))
+            expanded = wide.grads
+        except Broken:
+            raise NotApplicable("the arguments mean something else when expanded") from None
+        for x, y in zip(plain.outs, wide.outs, strict=True):
+            if x.shape != y.shape or (is_float(x) and apart(x, y).max(initial=0) > 1e-9 * top(y)):
+                raise NotApplicable("the arguments mean something else when expanded")
     sums, sizes = [], []
     for g, copies in zip(call.grads, expanded, strict=True):
         k = len(full) - g.ndim
