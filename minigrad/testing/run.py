@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ..graph import is_grad_enabled, set_grad_enabled
+from .example import Example
 from .laws import Broken, Finding, Inconclusive, Law, NotApplicable, Trial
 from .strategies import Sampler, Structure
 
@@ -108,6 +110,8 @@ def attempt(law: Law, info, example, trial: Trial | None = None) -> Trial:
     """One trial of a law on one example; an error of the code under test breaks the law, too."""
     trial = trial or Trial(law.id)
     recording = is_grad_enabled()
+    if isinstance(example, Example) and example.params:  # which somebody may write to
+        example = replace(example, params=copy.deepcopy(example.params))
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # overflow is what P9 looks for, warnings P11
