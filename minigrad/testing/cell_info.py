@@ -59,7 +59,7 @@ class CellInfo:
                 raise UsageError(
                     f"{self.name}: gates of {name}",
                     f"expected one of the weights {', '.join(shapes)}, got {name!r}",
-                    'name the weights: gates={"W": "ifgo"}',
+                    'name the weights: gates=dict(W="ifgo")',
                 )
             if not isinstance(letters, str) or shapes[name][:1] != (3 * len(letters),):
                 blocks = shapes[name][0] / 3 if shapes[name] else 0
@@ -67,7 +67,7 @@ class CellInfo:
                     f"{self.name}: gates of {name}",
                     f"expected a letter for each block of H rows, {blocks:g} of them, "
                     f"got {letters!r}",
-                    'write their letters in the order of the rows: gates={"W": "ifgo"}',
+                    'write their letters in the order of the rows: gates=dict(W="ifgo")',
                 )
 
     @property

@@ -61,7 +61,7 @@ class Check:
                 raise UsageError(
                     f"{info.name}: law {id} skipped",
                     f"expected a reason, got {reason!r}",
-                    'say why the law does not hold by design: skip={"C21": "no gates"}',
+                    'say why the law does not hold by design: skip=dict(C21="no gates")',
                 )
         self.table = table
         self.laws = {id: law for id, law in table.items() if laws is None or id in laws}
