@@ -164,7 +164,7 @@ def rnn(bug=None):
     memory = {}
 
     def forward(xs, h0, c0, W, U, b, p, q, lengths=None):
-        out, kept, _ = _forward(bug, xs, h0, c0, W, U, b, p, q, lengths)
+        out, kept, _ = _forward(bug, xs, h0.copy(), c0.copy(), W, U, b, p, q, lengths)
         memory["kept"] = kept
         return out
 
@@ -261,7 +261,7 @@ class HandWritten:
         return (ys, h, c), tape
 
     def forward(self, xs, h, c, W, U, b, lengths=None):
-        return self.run(xs, h, c, W, U, b, lengths)[0]
+        return self.run(xs, h.copy(), c.copy(), W, U, b, lengths)[0]
 
     def into_gates(self, dh, dc, c, i, f, g, o, th):
         """The gradient of the sums that the gates are taken of."""
