@@ -5,7 +5,7 @@ from types import FunctionType
 
 import pytest
 from mutants import CAUSES, mutant, mutants, specimens
-from mutants.library import SUBJECTS
+from mutants.engine import SUBJECTS
 
 from minigrad.graph import is_grad_enabled, registry
 from minigrad.nn import GRUCell, LSTMCell, RNNCell

@@ -10,11 +10,11 @@ import zlib
 import numpy as np
 import pytest
 from mutants import mutants, specimens
-from mutants.library import SUBJECTS as OF_LIBRARY
+from mutants.engine import SUBJECTS as OF_LIBRARY
 from mutants.native import SUBJECTS as OF_NATIVE
 from mutants.power import CELLS, ENGINE, FUNCTIONS, check_of_specimen, find, right
 from mutants.structures import STRUCTURES
-from samples.library import OPS
+from samples.calls import OPS
 
 EVERY = 1 if os.environ.get("MINIGRAD_MUTANTS") == "all" else 6
 PYTHON = [id for id, m in mutants.items() if m.macro is None]

@@ -18,42 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-# What a diagnosis may name as the cause; each mutant says which one is right for it. A mutant may
-# allow several, separated by "|": the first is the best.
-CAUSES = (
-    "missing reduction",  # over broadcast axes, or over the batch
-    "alias",  # a gradient that shares memory
-    "writes into its arguments",
-    "zero",  # the gradient is zero, or not there
-    "sign",
-    "factor",  # a constant factor: 2, 1/2, N, 1/N, T, ...
-    "mean for sum",
-    "transposed",
-    "other input",  # the gradient of another argument
-    "swapped",  # gradients of two arguments exchanged
-    "first step",  # wrong, or right, at the first time step only
-    "last step",
-    "truncated",  # in time
-    "mask",  # wrong where a row has ended, or because of it
-    "row",  # one row of the batch depends on another, or one row is special
-    "tail",  # the last units, beyond a multiple of a vector
-    "gates",  # blocks of gates exchanged
-    "float32",  # computed or kept in less precision
-    "stale",  # a buffer of an earlier call
-    "layout",  # strides ignored
-    "duplicates",  # repeated indices
-    "ties",
-    "edge size",  # a size of 0 or 1, a length of 0 or 1
-    "not finite",
-    "missing term",  # a part of the derivative is not there
-    "wrong formula",  # none of the above: the derivative of something else
-    "forward",  # the forward pass is not what it claims to be; gradients fit it
-    "state",  # the state that is passed on, or its gradient
-    "accumulation",  # contributions overwritten, or counted twice
-    "second order",
-    "threads",
-    "memory",  # read or written outside
-)
+# Each mutant says which cause a diagnosis ought to name. It may allow several, separated by "|":
+# the first is the best.
+from minigrad.testing.diagnosis import CAUSES
 
 
 @dataclass(frozen=True)
@@ -147,4 +114,4 @@ def add(m: Mutant) -> Mutant:
 
 
 # Each file adds its specimens and mutants; they import the names above.
-from . import library, native, ops, recurrences  # noqa: E402
+from . import engine, native, ops, recurrences  # noqa: E402

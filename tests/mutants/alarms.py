@@ -15,7 +15,7 @@ import sys
 import time
 
 import numpy as np
-from samples.library import OPS
+from samples.calls import OPS
 
 from minigrad.testing.run import run
 

@@ -35,7 +35,7 @@ import numpy as np
 from minigrad import kernels
 
 from . import Mutant, Specimen, add, bug, specimen
-from .library import changed, differ, numbers
+from .engine import changed, differ, numbers
 
 ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "csrc"

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from samples.library import OPS
+from samples.calls import OPS
 
 import minigrad as mg
 from minigrad.testing import check_cell, check_op
@@ -120,13 +120,13 @@ def check_of(id: str) -> Check:
     if specimens[m.specimen].kind in ("op", "recurrence"):
         origin += f"s = specimens[{m.specimen!r}]\nf = s.forward, s.vjp"
         return check_of_specimen(m.specimen, origin)
-    from . import library, native
+    from . import engine, native
 
-    SUBJECTS = library.SUBJECTS | native.SUBJECTS
+    SUBJECTS = engine.SUBJECTS | native.SUBJECTS
     subject = ENGINE.get(id) or ENGINE.get(SUBJECTS[id], SUBJECTS[id])
     kind, _, name = subject.partition(":")
     origin += {
-        "op": f"from samples.library import OPS\nf = OPS[{name!r}]['f']",
+        "op": f"from samples.calls import OPS\nf = OPS[{name!r}]['f']",
         "function": f"from mutants.power import FUNCTIONS\nf = FUNCTIONS[{name!r}][0]",
         "cell": f"from mutants.power import CELLS\nf = CELLS[{name!r}]",
     }[kind]

@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
-from samples.library import OPS
+from samples.calls import OPS
 
 from minigrad.testing.cell_info import CellInfo
 from minigrad.testing.recurrence import Recurrence

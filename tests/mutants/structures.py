@@ -4,7 +4,7 @@ knows what the function takes, and nothing of its bugs."""
 import math
 
 import numpy as np
-from samples.library import (
+from samples.calls import (
     FULL,
     POSITIVE,
     alike,

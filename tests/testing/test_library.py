@@ -4,7 +4,7 @@ import os
 
 import pytest
 from mutants.power import CELLS
-from samples.library import OPS, SAME
+from samples.calls import OPS, SAME
 
 import minigrad as mg
 from minigrad.ops import __all__ as PUBLIC

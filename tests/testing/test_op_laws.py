@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from samples.library import OPS
+from samples.calls import OPS
 
 import minigrad as mg
 from minigrad import graph, kernels
