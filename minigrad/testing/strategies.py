@@ -268,7 +268,11 @@ def dressed(
                     domain=domain if domain is not None and free else a.domain,
                 )
             args.append(a)
-        forms = [(a.shape, a.domain) if isinstance(a, Array) else i for i, a in enumerate(args)]
+        drawn = [isinstance(a, Array) and a.data is None for a in args]  # given numbers stay
+        forms = [
+            (a.shape, a.domain) if d else i
+            for i, (a, d) in enumerate(zip(args, drawn, strict=True))
+        ]
         alike = [(i, j) for j in range(len(forms)) for i in range(j) if forms[i] == forms[j]]
         shared = c.rarely((None, *alike)) if sharing and alike else None
         silent = c.rarely((None, 0, 1))
