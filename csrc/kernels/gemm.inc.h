@@ -33,16 +33,17 @@ MG_INLINE int worthy_parts(int64_t fmas, int64_t cuts)
 
 MG_INLINE REAL *MG_NAME(aligned)(void *p) { return (REAL *)(((uintptr_t)p + 63) & ~(uintptr_t)63); }
 
-/* c[i][0..nv) += a[i][.] b[.][0..nv) for i < m, nv counting vectors; m and nv are constants once inlined. */
+/* c[i][0..nv) = start[i][0..nv) + a[i][.] b[.][0..nv) for i < m, nv counting vectors; m and nv are constants
+ * once inlined. No start is a start of zeros; a row distance of 0 starts every row alike. */
 MG_INLINE void MG_NAME(tile_of)(const int m, const int nv, int64_t k,
-                                const REAL *a, int64_t a_row, int64_t a_k,
-                                const REAL *b, int64_t b_k, REAL *c, int64_t c_row)
+                                const REAL *a, int64_t a_row, int64_t a_k, const REAL *b, int64_t b_k,
+                                const REAL *start, int64_t start_row, REAL *c, int64_t c_row)
 {
     VEC sum[MG_MR][4];
     MG_UNROLL
     for (int i = 0; i < m; i++) {
         MG_UNROLL
-        for (int v = 0; v < nv; v++) sum[i][v] = v_load(c + i * c_row + v * LANES);
+        for (int v = 0; v < nv; v++) sum[i][v] = start ? v_load(start + i * start_row + v * LANES) : v_zero();
     }
     for (; k > 0; k--, a += a_k, b += b_k) {
         VEC row[MG_MR];
@@ -64,10 +65,13 @@ MG_INLINE void MG_NAME(tile_of)(const int m, const int nv, int64_t k,
 
 /* The micro-kernel: one copy of the loop above for each m <= MG_MR and nv <= 4. */
 static void MG_NAME(tile)(int m, int nv, int64_t k, const REAL *a, int64_t a_row, int64_t a_k,
-                          const REAL *b, int64_t b_k, REAL *c, int64_t c_row)
+                          const REAL *b, int64_t b_k, const REAL *start, int64_t start_row,
+                          REAL *c, int64_t c_row)
 {
 #define MG_CASE(M, NV) \
-    case 4 * (M) + (NV): MG_NAME(tile_of)(M, NV, k, a, a_row, a_k, b, b_k, c, c_row); return;
+    case 4 * (M) + (NV): \
+        MG_NAME(tile_of)(M, NV, k, a, a_row, a_k, b, b_k, start, start_row, c, c_row); \
+        return;
 #define MG_CASES(M) MG_CASE(M, 1) MG_CASE(M, 2) MG_CASE(M, 3) MG_CASE(M, 4)
     switch (4 * m + nv) {
         MG_CASES(1)
@@ -85,28 +89,30 @@ static void MG_NAME(tile)(int m, int nv, int64_t k, const REAL *a, int64_t a_row
 #undef MG_CASE
 }
 
-/* One vector of columns of a panel: to[p*MG_WIDTH + lane] = b[p*b_k + lane*b_col], 0 from lane `cols` on. */
-static void MG_NAME(pack_strip)(int64_t k, int cols, const REAL *b, int64_t b_k, int64_t b_col, REAL *to)
+/* One vector of columns of a panel: to[p*to_k + lane] = b[p*b_k + lane*b_col], 0 from lane `cols` on. */
+static void MG_NAME(pack_strip)(int64_t k, int cols, const REAL *b, int64_t b_k, int64_t b_col,
+                                REAL *to, int64_t to_k)
 {
     if (b_k == 1 && cols == LANES)
-        for (; k >= LANES; k -= LANES, b += LANES, to += LANES * MG_WIDTH)
-            MG_NAME(transpose)(LANES, LANES, b, b_col, to, MG_WIDTH);
+        for (; k >= LANES; k -= LANES, b += LANES, to += LANES * to_k)
+            MG_NAME(transpose)(LANES, LANES, b, b_col, to, to_k);
     if (b_k == 1)
-        for (; k > 0; k -= LANES, b += LANES, to += LANES * MG_WIDTH)
-            MG_NAME(transpose)(cols, (int)smaller(k, LANES), b, b_col, to, MG_WIDTH);
+        for (; k > 0; k -= LANES, b += LANES, to += LANES * to_k)
+            MG_NAME(transpose)(cols, (int)smaller(k, LANES), b, b_col, to, to_k);
     else if (b_col == 1)
-        for (; k > 0; k--, b += b_k, to += MG_WIDTH)
+        for (; k > 0; k--, b += b_k, to += to_k)
             v_store(to, cols == LANES ? v_load(b) : v_load_n(b, cols));
     else
-        for (; k > 0; k--, b += b_k, to += MG_WIDTH)
+        for (; k > 0; k--, b += b_k, to += to_k)
             for (int lane = 0; lane < LANES; lane++) to[lane] = lane < cols ? b[lane * b_col] : 0;
 }
 
-/* A panel of up to MG_WIDTH columns. No tile reads vectors that lie wholly beyond `cols`: they stay unset. */
-static void MG_NAME(pack_panel)(int64_t k, int64_t cols, const REAL *b, int64_t b_k, int64_t b_col, REAL *to)
+/* A panel of `cols` columns: whole vectors, the last one filled up with zeros; to_k may leave room behind. */
+static void MG_NAME(pack_panel)(int64_t k, int64_t cols, const REAL *b, int64_t b_k, int64_t b_col,
+                                REAL *to, int64_t to_k)
 {
     for (int64_t j = 0; j < cols; j += LANES)
-        MG_NAME(pack_strip)(k, (int)smaller(LANES, cols - j), b + j * b_col, b_k, b_col, to + j);
+        MG_NAME(pack_strip)(k, (int)smaller(LANES, cols - j), b + j * b_col, b_k, b_col, to + j, to_k);
 }
 
 /* The same for m rows of A: to[p*MG_MR + i] = a[i*a_row + p*a_k]. Behind `to` a vector may be overwritten. */
@@ -204,7 +210,7 @@ static void MG_NAME(product_run)(const struct MG_NAME(product) *g, REAL *scratch
                 for (int64_t s = s0, run; s < s1; s += run) {
                     run = MG_NAME(run)(g, s, s1);
                     MG_NAME(pack_panel)(run, cols, MG_NAME(b_at)(g, s, j), g->b_k, g->b_col,
-                                        panel + (s - s0) * MG_WIDTH);
+                                        panel + (s - s0) * MG_WIDTH, MG_WIDTH);
                 }
             }
             for (int64_t i = 0, m; i < g->m; i += m) {
@@ -232,7 +238,7 @@ static void MG_NAME(product_run)(const struct MG_NAME(product) *g, REAL *scratch
                                       a_stays ? MG_NAME(a_at)(g, i, s) : a_tile + (s - s0) * MG_MR,
                                       a_stays ? g->a_row : 1, a_stays ? g->a_k : MG_MR,
                                       b_stays ? MG_NAME(b_at)(g, s, j) : panel + (s - s0) * MG_WIDTH,
-                                      b_stays ? g->b_k : MG_WIDTH, c, c_row);
+                                      b_stays ? g->b_k : MG_WIDTH, c, c_row, c, c_row);
                     }
                     if (!whole) MG_NAME(copy_tile)((int)m, cols, edge, MG_WIDTH, 1, out, g->out_row);
                 }

@@ -86,9 +86,9 @@ static void MG_NAME(pack_forward)(void *ctx, int part, int parts)
         const int units = (int)smaller(LANES, H - unit);
         for (int slot = 0; slot < 4; slot++) {
             const int64_t gate = (MG_BUG(202) ? slot ^ 1 : slot) * H + unit, to = unit * 4, lane = slot * LANES;
-            MG_NAME(pack_strip)(I, units, s->w + gate * I, 1, I, s->w_panels + to * I + lane);
-            MG_NAME(pack_strip)(H, units, s->u + gate * H, 1, H, s->u_panels + to * H + lane);
-            MG_NAME(pack_strip)(1, units, s->b + gate, 0, 1, s->b_panels + to + lane);
+            MG_NAME(pack_strip)(I, units, s->w + gate * I, 1, I, s->w_panels + to * I + lane, MG_WIDTH);
+            MG_NAME(pack_strip)(H, units, s->u + gate * H, 1, H, s->u_panels + to * H + lane, MG_WIDTH);
+            MG_NAME(pack_strip)(1, units, s->b + gate, 0, 1, s->b_panels + to + lane, MG_WIDTH);
         }
     }
 }
@@ -107,10 +107,8 @@ static void MG_NAME(project)(const struct MG_NAME(sequence) *s, int64_t from, in
                 m = tile_rows(run - i);
                 const int64_t row = q * N + from + i;
                 REAL *z = s->z + (unit / LANES * s->steps * N + row) * MG_WIDTH;
-                for (int64_t r = 0; r < m; r++)
-                    for (int j = 0; j < MG_WIDTH; j += LANES) v_store(z + r * MG_WIDTH + j, v_load(bias + j));
                 MG_NAME(tile)((int)m, 4, I, s->x + ((MG_BUG(215) ? 0 : t0) * N + row) * I, I, 1,
-                              s->w_panels + unit * 4 * I, MG_WIDTH, z, MG_WIDTH);
+                              s->w_panels + unit * 4 * I, MG_WIDTH, bias, 0, z, MG_WIDTH);
             }
     }
 }
@@ -127,7 +125,7 @@ MG_INLINE void MG_NAME(step)(const struct MG_NAME(sequence) *s, int64_t from, in
             m = tile_rows(to - i);
             if (t < longest(s->lengths, i, i + m, s->T))
                 MG_NAME(tile)((int)m, 4, H, h + i * H, H, 1, s->u_panels + unit * 4 * H, MG_WIDTH,
-                              z + i * MG_WIDTH, MG_WIDTH);
+                              z + i * MG_WIDTH, MG_WIDTH, z + i * MG_WIDTH, MG_WIDTH);
             const int64_t at = (t * N + i) * H + unit;
             cell(&(struct MG_NAME(cell_tile)){
                 .rows = (int)m, .units = (int)smaller(LANES, H - unit), .width = H, .t = t,
@@ -172,7 +170,7 @@ static void MG_NAME(pack_backward)(void *ctx, int part, int parts)
     const struct MG_NAME(sequence) *s = ctx;
     const int64_t H = s->H;
     for (int64_t j = part * MG_WIDTH; j < H; j += parts * MG_WIDTH)
-        MG_NAME(pack_panel)(4 * H, smaller(MG_WIDTH, H - j), s->u + j, H, 1, s->u_panels + j * 4 * H);
+        MG_NAME(pack_panel)(4 * H, smaller(MG_WIDTH, H - j), s->u + j, H, 1, s->u_panels + j * 4 * H, MG_WIDTH);
 }
 
 /* Step t for the rows from..to-1: dz and dc from the cell, then dh = dz u. */
@@ -205,9 +203,8 @@ MG_INLINE void MG_NAME(step_back)(const struct MG_NAME(sequence) *s, int64_t fro
             m = tile_rows(to - i);
             if (t >= longest(s->lengths, i, i + m, s->T)) continue;
             _Alignas(64) REAL sum[MG_MR * MG_WIDTH];
-            memset(sum, 0, sizeof sum);
             MG_NAME(tile)((int)m, (int)pieces(cols, LANES), 4 * H, dz + i * 4 * H, 4 * H, 1,
-                          s->u_panels + j * 4 * H, MG_WIDTH, sum, MG_WIDTH);
+                          s->u_panels + j * 4 * H, MG_WIDTH, NULL, 0, sum, MG_WIDTH);
             for (int64_t r = 0; r < m; r++)
                 if (!s->lengths || t < s->lengths[i + r] || MG_BUG(210))
                     memcpy(s->dh + (i + r) * H + j, sum + r * MG_WIDTH, (size_t)cols * sizeof(REAL));
