@@ -11,11 +11,12 @@
 
 typedef __m256 vec_f32;
 typedef __m256d vec_f64;
-enum { LANES_f32 = 8, LANES_f64 = 4 };
+enum { LANES_f32 = 8, LANES_f64 = 4, PART_f32 = 4, PART_f64 = 2 };
 
 /* 3 x 4 accumulators + 1 of B + 3 of A = 16 of 16 registers. The 12 independent chains just hide the
  * latency of two FMA ports (2 x 4 or 2 x 5 cycles). */
 #define MG_MR 3
+#define MG_FEW MG_MR
 
 MG_INLINE __m256i bits_f32(vec_f32 a) { return _mm256_castps_si256(a); }
 MG_INLINE __m256i bits_f64(vec_f64 a) { return _mm256_castpd_si256(a); }
@@ -32,16 +33,14 @@ MG_INLINE __m256i first_f64(int n)
 
 MG_INLINE vec_f32 v_zero_f32(void) { return _mm256_setzero_ps(); }
 MG_INLINE vec_f32 v_set1_f32(float x) { return _mm256_set1_ps(x); }
-MG_INLINE vec_f32 v_bcast_f32(const float *p)
-{
-    vec_f32 v = _mm256_set1_ps(*p);
-    __asm__("" : "+x"(v));
-    return v;
-}
+MG_INLINE vec_f32 v_keep_f32(vec_f32 v) { __asm__("" : "+x"(v)); return v; }
 MG_INLINE vec_f32 v_load_f32(const float *p) { return _mm256_loadu_ps(p); }
 MG_INLINE void v_store_f32(float *p, vec_f32 v) { _mm256_storeu_ps(p, v); }
 MG_INLINE vec_f32 v_load_n_f32(const float *p, int n) { return _mm256_maskload_ps(p, first_f32(n)); }
 MG_INLINE void v_store_n_f32(float *p, vec_f32 v, int n) { _mm256_maskstore_ps(p, first_f32(n), v); }
+MG_INLINE vec_f32 v_load_parts_f32(const float *p, int64_t apart) { return _mm256_loadu2_m128(p + apart, p); }
+MG_INLINE vec_f32 v_zip_low_f32(vec_f32 a, vec_f32 b) { return _mm256_unpacklo_ps(a, b); }
+MG_INLINE vec_f32 v_zip_high_f32(vec_f32 a, vec_f32 b) { return _mm256_unpackhi_ps(a, b); }
 MG_INLINE vec_f32 v_add_f32(vec_f32 a, vec_f32 b) { return _mm256_add_ps(a, b); }
 MG_INLINE vec_f32 v_sub_f32(vec_f32 a, vec_f32 b) { return _mm256_sub_ps(a, b); }
 MG_INLINE vec_f32 v_mul_f32(vec_f32 a, vec_f32 b) { return _mm256_mul_ps(a, b); }
@@ -76,16 +75,14 @@ MG_INLINE vec_f32 v_mantissa_f32(vec_f32 x)
 
 MG_INLINE vec_f64 v_zero_f64(void) { return _mm256_setzero_pd(); }
 MG_INLINE vec_f64 v_set1_f64(double x) { return _mm256_set1_pd(x); }
-MG_INLINE vec_f64 v_bcast_f64(const double *p)
-{
-    vec_f64 v = _mm256_set1_pd(*p);
-    __asm__("" : "+x"(v));
-    return v;
-}
+MG_INLINE vec_f64 v_keep_f64(vec_f64 v) { __asm__("" : "+x"(v)); return v; }
 MG_INLINE vec_f64 v_load_f64(const double *p) { return _mm256_loadu_pd(p); }
 MG_INLINE void v_store_f64(double *p, vec_f64 v) { _mm256_storeu_pd(p, v); }
 MG_INLINE vec_f64 v_load_n_f64(const double *p, int n) { return _mm256_maskload_pd(p, first_f64(n)); }
 MG_INLINE void v_store_n_f64(double *p, vec_f64 v, int n) { _mm256_maskstore_pd(p, first_f64(n), v); }
+MG_INLINE vec_f64 v_load_parts_f64(const double *p, int64_t apart) { return _mm256_loadu2_m128d(p + apart, p); }
+MG_INLINE vec_f64 v_zip_low_f64(vec_f64 a, vec_f64 b) { return _mm256_unpacklo_pd(a, b); }
+MG_INLINE vec_f64 v_zip_high_f64(vec_f64 a, vec_f64 b) { return _mm256_unpackhi_pd(a, b); }
 MG_INLINE vec_f64 v_add_f64(vec_f64 a, vec_f64 b) { return _mm256_add_pd(a, b); }
 MG_INLINE vec_f64 v_sub_f64(vec_f64 a, vec_f64 b) { return _mm256_sub_pd(a, b); }
 MG_INLINE vec_f64 v_mul_f64(vec_f64 a, vec_f64 b) { return _mm256_mul_pd(a, b); }

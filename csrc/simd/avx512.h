@@ -12,11 +12,12 @@
 
 typedef __m512 vec_f32;
 typedef __m512d vec_f64;
-enum { LANES_f32 = 16, LANES_f64 = 8 };
+enum { LANES_f32 = 16, LANES_f64 = 8, PART_f32 = 4, PART_f64 = 2 };
 
 /* 6 x 4 accumulators + 4 of B + 1 of A = 29 of 32 registers. The 24 independent chains hide the latency
  * of two FMA ports (2 x 4 cycles) three times over. */
 #define MG_MR 6
+#define MG_FEW 128
 
 MG_INLINE __m512i bits_f32(vec_f32 a) { return _mm512_castps_si512(a); }
 MG_INLINE __m512i bits_f64(vec_f64 a) { return _mm512_castpd_si512(a); }
@@ -27,16 +28,19 @@ MG_INLINE __mmask8 first_f64(int n) { return (__mmask8)((1u << n) - 1); }
 
 MG_INLINE vec_f32 v_zero_f32(void) { return _mm512_setzero_ps(); }
 MG_INLINE vec_f32 v_set1_f32(float x) { return _mm512_set1_ps(x); }
-MG_INLINE vec_f32 v_bcast_f32(const float *p)
-{
-    vec_f32 v = _mm512_set1_ps(*p);
-    __asm__("" : "+v"(v));
-    return v;
-}
+MG_INLINE vec_f32 v_keep_f32(vec_f32 v) { __asm__("" : "+v"(v)); return v; }
 MG_INLINE vec_f32 v_load_f32(const float *p) { return _mm512_loadu_ps(p); }
 MG_INLINE void v_store_f32(float *p, vec_f32 v) { _mm512_storeu_ps(p, v); }
 MG_INLINE vec_f32 v_load_n_f32(const float *p, int n) { return _mm512_maskz_loadu_ps(first_f32(n), p); }
 MG_INLINE void v_store_n_f32(float *p, vec_f32 v, int n) { _mm512_mask_storeu_ps(p, first_f32(n), v); }
+/* Two halves, each of two loads: Zen 4 fills a register of 256 bits in half the time. */
+MG_INLINE vec_f32 v_load_parts_f32(const float *p, int64_t apart)
+{
+    __m256 low = _mm256_loadu2_m128(p + apart, p), high = _mm256_loadu2_m128(p + 3 * apart, p + 2 * apart);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
+MG_INLINE vec_f32 v_zip_low_f32(vec_f32 a, vec_f32 b) { return _mm512_unpacklo_ps(a, b); }
+MG_INLINE vec_f32 v_zip_high_f32(vec_f32 a, vec_f32 b) { return _mm512_unpackhi_ps(a, b); }
 MG_INLINE vec_f32 v_add_f32(vec_f32 a, vec_f32 b) { return _mm512_add_ps(a, b); }
 MG_INLINE vec_f32 v_sub_f32(vec_f32 a, vec_f32 b) { return _mm512_sub_ps(a, b); }
 MG_INLINE vec_f32 v_mul_f32(vec_f32 a, vec_f32 b) { return _mm512_mul_ps(a, b); }
@@ -71,16 +75,18 @@ MG_INLINE vec_f32 v_mantissa_f32(vec_f32 x)
 
 MG_INLINE vec_f64 v_zero_f64(void) { return _mm512_setzero_pd(); }
 MG_INLINE vec_f64 v_set1_f64(double x) { return _mm512_set1_pd(x); }
-MG_INLINE vec_f64 v_bcast_f64(const double *p)
-{
-    vec_f64 v = _mm512_set1_pd(*p);
-    __asm__("" : "+v"(v));
-    return v;
-}
+MG_INLINE vec_f64 v_keep_f64(vec_f64 v) { __asm__("" : "+v"(v)); return v; }
 MG_INLINE vec_f64 v_load_f64(const double *p) { return _mm512_loadu_pd(p); }
 MG_INLINE void v_store_f64(double *p, vec_f64 v) { _mm512_storeu_pd(p, v); }
 MG_INLINE vec_f64 v_load_n_f64(const double *p, int n) { return _mm512_maskz_loadu_pd(first_f64(n), p); }
 MG_INLINE void v_store_n_f64(double *p, vec_f64 v, int n) { _mm512_mask_storeu_pd(p, first_f64(n), v); }
+MG_INLINE vec_f64 v_load_parts_f64(const double *p, int64_t apart)
+{
+    __m256d low = _mm256_loadu2_m128d(p + apart, p), high = _mm256_loadu2_m128d(p + 3 * apart, p + 2 * apart);
+    return _mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1);
+}
+MG_INLINE vec_f64 v_zip_low_f64(vec_f64 a, vec_f64 b) { return _mm512_unpacklo_pd(a, b); }
+MG_INLINE vec_f64 v_zip_high_f64(vec_f64 a, vec_f64 b) { return _mm512_unpackhi_pd(a, b); }
 MG_INLINE vec_f64 v_add_f64(vec_f64 a, vec_f64 b) { return _mm512_add_pd(a, b); }
 MG_INLINE vec_f64 v_sub_f64(vec_f64 a, vec_f64 b) { return _mm512_sub_pd(a, b); }
 MG_INLINE vec_f64 v_mul_f64(vec_f64 a, vec_f64 b) { return _mm512_mul_pd(a, b); }

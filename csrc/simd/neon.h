@@ -5,10 +5,11 @@
 
 typedef float32x4_t vec_f32;
 typedef float64x2_t vec_f64;
-enum { LANES_f32 = 4, LANES_f64 = 2 };
+enum { LANES_f32 = 4, LANES_f64 = 2, PART_f32 = 4, PART_f64 = 2 };
 
 /* 6 x 4 accumulators + 4 of B + 1 of A = 29 of 32 registers. */
 #define MG_MR 6
+#define MG_FEW MG_MR
 
 MG_INLINE uint32x4_t bits_f32(vec_f32 a) { return vreinterpretq_u32_f32(a); }
 MG_INLINE uint64x2_t bits_f64(vec_f64 a) { return vreinterpretq_u64_f64(a); }
@@ -17,12 +18,7 @@ MG_INLINE vec_f64 real_f64(uint64x2_t i) { return vreinterpretq_f64_u64(i); }
 
 MG_INLINE vec_f32 v_zero_f32(void) { return vdupq_n_f32(0.0f); }
 MG_INLINE vec_f32 v_set1_f32(float x) { return vdupq_n_f32(x); }
-MG_INLINE vec_f32 v_bcast_f32(const float *p)
-{
-    vec_f32 v = vdupq_n_f32(*p);
-    __asm__("" : "+w"(v));
-    return v;
-}
+MG_INLINE vec_f32 v_keep_f32(vec_f32 v) { __asm__("" : "+w"(v)); return v; }
 MG_INLINE vec_f32 v_load_f32(const float *p) { return vld1q_f32(p); }
 MG_INLINE void v_store_f32(float *p, vec_f32 v) { vst1q_f32(p, v); }
 MG_INLINE vec_f32 v_load_n_f32(const float *p, int n)
@@ -37,6 +33,9 @@ MG_INLINE void v_store_n_f32(float *p, vec_f32 v, int n)
     vst1q_f32(all, v);
     for (int i = 0; i < n; i++) p[i] = all[i];
 }
+MG_INLINE vec_f32 v_load_parts_f32(const float *p, int64_t apart) { return (void)apart, vld1q_f32(p); }
+MG_INLINE vec_f32 v_zip_low_f32(vec_f32 a, vec_f32 b) { return vzip1q_f32(a, b); }
+MG_INLINE vec_f32 v_zip_high_f32(vec_f32 a, vec_f32 b) { return vzip2q_f32(a, b); }
 MG_INLINE vec_f32 v_add_f32(vec_f32 a, vec_f32 b) { return vaddq_f32(a, b); }
 MG_INLINE vec_f32 v_sub_f32(vec_f32 a, vec_f32 b) { return vsubq_f32(a, b); }
 MG_INLINE vec_f32 v_mul_f32(vec_f32 a, vec_f32 b) { return vmulq_f32(a, b); }
@@ -65,12 +64,7 @@ MG_INLINE vec_f32 v_mantissa_f32(vec_f32 x) { return vbslq_f32(vdupq_n_u32(0x7ff
 
 MG_INLINE vec_f64 v_zero_f64(void) { return vdupq_n_f64(0.0); }
 MG_INLINE vec_f64 v_set1_f64(double x) { return vdupq_n_f64(x); }
-MG_INLINE vec_f64 v_bcast_f64(const double *p)
-{
-    vec_f64 v = vdupq_n_f64(*p);
-    __asm__("" : "+w"(v));
-    return v;
-}
+MG_INLINE vec_f64 v_keep_f64(vec_f64 v) { __asm__("" : "+w"(v)); return v; }
 MG_INLINE vec_f64 v_load_f64(const double *p) { return vld1q_f64(p); }
 MG_INLINE void v_store_f64(double *p, vec_f64 v) { vst1q_f64(p, v); }
 MG_INLINE vec_f64 v_load_n_f64(const double *p, int n)
@@ -85,6 +79,9 @@ MG_INLINE void v_store_n_f64(double *p, vec_f64 v, int n)
     vst1q_f64(all, v);
     for (int i = 0; i < n; i++) p[i] = all[i];
 }
+MG_INLINE vec_f64 v_load_parts_f64(const double *p, int64_t apart) { return (void)apart, vld1q_f64(p); }
+MG_INLINE vec_f64 v_zip_low_f64(vec_f64 a, vec_f64 b) { return vzip1q_f64(a, b); }
+MG_INLINE vec_f64 v_zip_high_f64(vec_f64 a, vec_f64 b) { return vzip2q_f64(a, b); }
 MG_INLINE vec_f64 v_add_f64(vec_f64 a, vec_f64 b) { return vaddq_f64(a, b); }
 MG_INLINE vec_f64 v_sub_f64(vec_f64 a, vec_f64 b) { return vsubq_f64(a, b); }
 MG_INLINE vec_f64 v_mul_f64(vec_f64 a, vec_f64 b) { return vmulq_f64(a, b); }

@@ -8,9 +8,12 @@
  *   v_load(p)  v_store(p, v)        LANES values, any alignment
  *   v_load_n(p, n)                  the first n lanes, 0 <= n <= LANES; the rest reads as 0
  *   v_store_n(p, v, n)              writes the first n lanes; neither touches memory beyond them
+ *   v_load_parts(p, apart)          PART values (128 bits) of each of LANES/PART rows: those at p, p + apart ...
+ *   v_zip_low(a, b)                 a0 b0 a1 b1 ... of the first halves of each part of 128 bits
+ *   v_zip_high(a, b)                the same of the second halves
  *   v_set1(x)                       x in every lane
- *   v_bcast(p)                      *p in every lane, held in a register: without the empty asm the compiler
- *                                   folds the load into each FMA of a tile row, and loads become the limit
+ *   v_keep(v)                       v, loaded once: without the empty asm the compiler may fold the load of v
+ *                                   into every FMA that uses it, and loads become the limit
  *   v_zero()  v_add  v_sub  v_mul  v_div  v_neg  v_abs
  *   v_fma(a, b, c) = a*b + c        v_fnma(a, b, c) = c - a*b       (one rounding)
  *   v_min(a, b) = a < b ? a : b     v_max(a, b) = a > b ? a : b     (b if either is NaN or both are zero)
@@ -20,7 +23,9 @@
  *   v_exponent(x)  v_mantissa(x)    e and m of x = m 2^e, 1 <= m < 2, for a positive normal x
  *
  * MG_MR is the number of rows of the matrix tile of MG_MR x 4 vectors, chosen so that accumulators, vectors
- * of B and broadcasts of A fit the register file. */
+ * of B and broadcasts of A fit the register file. Up to MG_FEW rows a matrix product reads a right factor with
+ * contiguous columns in place; beyond, it copies panels of it (measured on Zen 4: a tile that does more with each
+ * vector of B waits less for lines that lie a page apart). */
 #ifndef MG_SIMD_H
 #define MG_SIMD_H
 
@@ -32,6 +37,9 @@
 #include "../mutant.h"
 
 #define MG_INLINE static inline __attribute__((always_inline, unused))
+
+/* The address p, computed here: otherwise the compiler may keep, and step, dozens of addresses in memory. */
+#define MG_HERE(p) __asm__("" : "+r"(p))
 
 /* v_pow2 adds MG_POW2: 1.5 * 2^(mantissa bits) puts n into the low bits of the sum, the bias on top of it
  * makes them the exponent field of 2^n, and a shift left drops the rest. v_exponent goes the way back:

@@ -3,17 +3,21 @@
 #include "check.h"
 #include "ref.h"
 
-/* An operand of `blocks` x `k` x `other` elements, one of the last two contiguous, at times with holes
- * between, at times with the blocks in reverse. */
+/* How an operand's elements lie: the steps of k end to end, or the rows (columns of b), or neither. */
+enum { ALONG_K, ALONG_OTHER, APART, LAYOUTS };
+
+/* An operand of `blocks` x `k` x `other` elements, at times with holes between, at times with the blocks in
+ * reverse. */
 struct operand { void *memory; int64_t first, block, k, other, elements; };
 
-static struct operand operand(int dtype, int64_t blocks, int64_t k, int64_t other)
+static struct operand operand(int dtype, int layout, int64_t blocks, int64_t k, int64_t other)
 {
     struct operand o = {0};
-    const int64_t hole = below(3) ? 0 : 1 + below(3);
+    const int64_t hole = below(3) ? 0 : 1 + below(3), step = layout == APART ? 2 + below(2) : 1;
     int64_t inner;
-    if (below(2)) o.k = 1, o.other = k + hole, inner = other * o.other;
-    else o.other = 1, o.k = other + hole, inner = k * o.k;
+    if (layout == ALONG_K || (layout == APART && below(2)))
+        o.k = step, o.other = k * step + hole, inner = other * o.other;
+    else o.other = step, o.k = other * step + hole, inner = k * o.k;
     o.block = inner + (below(2) ? 0 : below(3));
     o.elements = blocks > 0 && k > 0 && other > 0
                      ? (blocks - 1) * o.block + (k - 1) * o.k + (other - 1) * o.other + 1 : 0;
@@ -27,9 +31,10 @@ static const void *at(int dtype, const void *p, int64_t i)
     return (const char *)p + i * (int64_t)dtype_size(dtype);
 }
 
-static void check_product(int dtype, int64_t m, int64_t n, int64_t blocks, int64_t k, int kind)
+static void check_layouts(int dtype, int64_t m, int64_t n, int64_t blocks, int64_t k, int kind, int a_layout,
+                          int b_layout)
 {
-    struct operand a = operand(dtype, blocks, k, m), b = operand(dtype, blocks, k, n);
+    struct operand a = operand(dtype, a_layout, blocks, k, m), b = operand(dtype, b_layout, blocks, k, n);
     if (below(8) == 0 && a.elements)
         set(dtype, a.memory, below(a.elements), below(2) ? (double)INFINITY : (double)NAN);
     const int64_t out_row = n + (below(2) ? 0 : below(5)), out_n = m > 0 ? (m - 1) * out_row + n : 0;
@@ -60,6 +65,32 @@ static void check_product(int dtype, int64_t m, int64_t n, int64_t blocks, int64
     release();
 }
 
+static void check_product(int dtype, int64_t m, int64_t n, int64_t blocks, int64_t k, int kind)
+{
+    check_layouts(dtype, m, n, blocks, k, kind, (int)below(LAYOUTS), (int)below(LAYOUTS));
+}
+
+/* A sum of no terms is its start, whatever the strides say: here B seems to lie along k and blocks of one step. */
+static void check_empty_sum(int dtype)
+{
+    const int64_t m = 2, n = 16;
+    void *a = numbers(dtype, 1), *b = numbers(dtype, 1), *start = numbers(dtype, n);
+    void *zero = copied(dtype, n, start);
+    for (int64_t j = 0; j < n; j++) set(dtype, zero, j, 0);
+    void *scratch = guarded(mg_gemm_scratch(dtype, m, n, 0, 1));
+    FOR_EACH_ISA(name)
+        for (int k = 0; k < 2; k++) /* no blocks, or blocks of nothing */
+            for (int kind = 0; kind < 2; kind++) {
+                void *out = poisoned(dtype, m * n);
+                mg_gemm(dtype, m, n, k ? 0 : 1, k, a, 1, 1, 1, b, 1, 1, 3, kind ? start : NULL, 0, 1, out, n,
+                        scratch);
+                for (int64_t i = 0; i < m; i++)
+                    CHECK(difference(dtype, n, at(dtype, out, i * n), kind ? start : zero) < 0,
+                          "%s %s: an empty sum is not its start", name, dtype_names[dtype]);
+            }
+    release();
+}
+
 static void check_scatter(int dtype, int64_t n, int64_t width)
 {
     const int64_t rows = 4;
@@ -81,6 +112,19 @@ int main(void)
 {
     int products = 0;
     for (int dtype = 0; dtype < 2; dtype++) {
+        /* Each way of reading and copying, on each instruction set: rows of one tile and a B that lies along k, rows
+         * that read B in place and more (MG_FEW is 128 at most); copied rows of A that are more than one group,
+         * copied panels of B, the last vector whole or not; sums around a block of 256 steps, of one level and of
+         * two. */
+        static const int64_t sizes[][4] = {{6, 16, 1, 257}, {13, 17, 1, 40}, {25, 70, 1, 16},  {25, 33, 9, 30},
+                                           {129, 33, 1, 5}, {7, 20, 2, 257}, {1, 130, 1, 300}, {12, 48, 1, 33},
+                                           {13, 64, 3, 7},  {2, 5, 1, 513},  {128, 48, 2, 3},  {4, 32, 1, 32}};
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+            for (int layouts = 0; layouts < LAYOUTS * LAYOUTS; layouts++)
+                for (int kind = 0; kind < 5; kind++, products++)
+                    check_layouts(dtype, sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3], kind,
+                                  layouts % LAYOUTS, layouts / LAYOUTS);
+        check_empty_sum(dtype);
         for (int i = 0; i < 600; i++, products++) {
             int64_t m = ONE_OF(0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 17, 18, 19, 31);
             int64_t n = ONE_OF(0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 96, 130);
