@@ -23,7 +23,8 @@ usage: ./build.sh VERB [ARGUMENT ...]
   lint      check style, format and types
   format    sort the imports and format the Python files
   mutants   run the gradient checker on the seeded bugs; arguments: python -m mutants
-  bench     run the benchmarks; arguments: python -m benchmarks
+  bench     compare speeds, three minutes; arguments: python -m benchmarks, as in: recurrent --full
+  peers     install what bench compares with: PyTorch, JAX, ONNX Runtime (gigabytes)
   size      count the lines of code, room by room
   check     everything that CI does: lint, test, test-c, sanitize and a short demo
   clean     remove everything that this script made, .venv too
@@ -74,6 +75,12 @@ have_extension() { ls minigrad/_native.* >/dev/null 2>&1; }
 
 must_have_extension() { case ${MINIGRAD_REQUIRE_EXT:-0} in 0 | '') false ;; esac }
 
+# requirements KEYS: the list that stands under these keys in pyproject.toml.
+requirements() {
+    "$python" -c "import tomllib
+print(*tomllib.load(open('pyproject.toml', 'rb'))$1)"
+}
+
 pip_install() {
     # -v: the log shows what the compiler says. No cache: nothing is written outside this folder.
     "$python" -m pip --no-input --disable-pip-version-check --no-cache-dir install -v "$@" >>$log 2>&1 && return
@@ -96,8 +103,7 @@ install() {
     fi
     # Built without isolation, so that a rebuild finds the build tools here and not on the network.
     # shellcheck disable=SC2046  # one word per requirement
-    pip_install $("$python" -c 'import tomllib
-print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')
+    pip_install $(requirements '["build-system"]["requires"]')
     build_extension --editable ".[$1]"
     environment_key >"$VENV/minigrad.testing"
     if [ "$1" = dev ]; then environment_key >"$VENV/minigrad.dev"; fi
@@ -174,7 +180,15 @@ case $verb in
         ;;
     bench)
         setup dev
+        [ $# -gt 0 ] || set -- recurrent
         exec "$python" -m benchmarks "$@"
+        ;;
+    peers)
+        setup dev
+        : >$log
+        # shellcheck disable=SC2046  # one word per requirement
+        pip_install $(requirements '["project"]["optional-dependencies"]["peers"]')
+        echo "minigrad: the peers are installed in $VENV" >&2
         ;;
     size)
         check_python
