@@ -117,26 +117,30 @@ void mg_gemm(int dtype, int64_t m, int64_t n, int64_t blocks, int64_t k,
                        start, start_row, start_col, out, out_row, scratch);
 }
 
-int64_t mg_lstm_scratch(int dtype, int64_t T, int64_t N, int64_t I, int64_t H)
+int64_t mg_recurrent_scratch(int dtype, int cell, int64_t T, int64_t N, int64_t I, int64_t H)
 {
-    RETURN_MOST(dtype, lstm_scratch(T, N, I, H));
+    RETURN_MOST(dtype, recurrent_scratch(cell, T, N, I, H));
 }
 
-void mg_lstm_forward(int dtype, int64_t T, int64_t N, int64_t I, int64_t H,
-                     const void *x, const void *w, const void *u, const void *b,
-                     const void *h0, const void *c0, const int64_t *lengths,
-                     void *y, void *h_last, void *c_last, void *gates, void *cells, void *scratch) {
-    table(dtype)->lstm_forward(T, N, I, H, x, w, u, b, h0, c0, lengths,
-                               y, h_last, c_last, gates, cells, scratch);
+void mg_recurrent_forward(int dtype, int cell, int64_t T, int64_t N, int64_t I, int64_t H,
+                          const void *x, const void *w, const void *u, const void *v,
+                          const void *b_x, const void *b_h, const void *b_v, const void *p,
+                          const void *h0, const void *c0, const int64_t *lengths,
+                          void *y, void *h_last, void *c_last, void *saved, void *scratch)
+{
+    table(dtype)->recurrent_forward(cell, T, N, I, H, x, w, u, v, b_x, b_h, b_v, p, h0, c0, lengths,
+                                    y, h_last, c_last, saved, scratch);
 }
 
-void mg_lstm_backward(int dtype, int64_t T, int64_t N, int64_t H,
-                      const void *u, const void *c0, const int64_t *lengths,
-                      const void *gates, const void *cells,
-                      const void *dy, const void *dh_last, const void *dc_last,
-                      void *dz, void *dh0, void *dc0, void *scratch) {
-    table(dtype)->lstm_backward(T, N, H, u, c0, lengths, gates, cells, dy, dh_last, dc_last,
-                                dz, dh0, dc0, scratch);
+void mg_recurrent_backward(int dtype, int cell, int64_t T, int64_t N, int64_t H,
+                           const void *u, const void *v, const void *p,
+                           const void *h0, const void *c0, const int64_t *lengths,
+                           const void *y, const void *saved,
+                           const void *dy, const void *dh_last, const void *dc_last,
+                           void *dz, void *dz_h, void *dh0, void *dc0, void *scratch)
+{
+    table(dtype)->recurrent_backward(cell, T, N, H, u, v, p, h0, c0, lengths, y, saved, dy, dh_last, dc_last,
+                                     dz, dz_h, dh0, dc0, scratch);
 }
 
 void mg_scatter_rows(int dtype, int64_t n, int64_t width, const int64_t *index, const void *g, void *out)

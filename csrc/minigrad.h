@@ -75,42 +75,70 @@ enum { MG_MATMUL = 0, MG_AFFINE_BIAS = 1, MG_AFFINE_START = 2 };
 void mg_loop_product_f32(char **args, const intptr_t *sizes, const intptr_t *strides, void *data);
 void mg_loop_product_f64(char **args, const intptr_t *sizes, const intptr_t *strides, void *data);
 
-/* The LSTM over a whole sequence, gate order i f g o. Shapes, all contiguous:
+/* A recurrent layer over a whole sequence. The cell decides how many gates there are, whose weights lie one below
+ * another in w and u; which other arrays there are (NULL in place of the rest); and which S values of each unit
+ * are saved for the backward pass.
  *
- *     x [T][N][I]   w [4H][I]   u [4H][H]   b [4H]   h0 c0 h_last c_last [N][H]   lengths [N] or NULL
- *     y [T][N][H]   gates [T][N][4H]   cells [T][N][H]
+ *                        gates     u         b_h   v, b_v   p               c     saved
+ *     MG_LSTM            i f g o   i f g o                  i f o or NULL   yes   i f g o c'
+ *     MG_LSTM_SIGMOID    the same, where g is a sigmoid
+ *     MG_GRU             r z n     r z n     yes                                  r z n e_n
+ *     MG_GRU_BEFORE      r z n     r z       yes   n                              r z n
+ *     MG_RNN_TANH        one       one       yes
+ *     MG_RNN_RELU        one       one       yes
  *
- * A row is active at step t while t < lengths[row]; NULL means always. For an active row
+ * Shapes, all contiguous, G gates in w and G_u in u:
  *
- *     z = chain of FMAs: start b, then x w^T, then (same accumulator) h u^T
- *     i, f, g, o = sigmoid(z_i), sigmoid(z_f), tanh(z_g), sigmoid(z_o)
- *     c = f*c + i*g  (two products and a sum)      h = o*tanh(c)      y[t] = h
+ *     x [T][N][I]   w [G*H][I]   u [G_u*H][H]   v [H][H]   b_x [G*H]   b_h [G_u*H]   b_v [H]   p [3][H]
+ *     h0 c0 h_last c_last [N][H]   lengths [N] or NULL   y [T][N][H]   saved [T][N][S][H]
  *
- * and gates[t], cells[t] keep i f g o and c for the backward pass. Where a row is not active y, gates and
- * cells are 0, whatever x holds. h_last, c_last: the state at the row's own end. gates and cells may both be
- * NULL (inference). h_last may be h0 and c_last may be c0. mg_lstm_scratch serves both passes. */
-int64_t mg_lstm_scratch(int dtype, int64_t T, int64_t N, int64_t I, int64_t H);
-void mg_lstm_forward(int dtype, int64_t T, int64_t N, int64_t I, int64_t H,
-                     const void *x, const void *w, const void *u, const void *b,
-                     const void *h0, const void *c0, const int64_t *lengths,
-                     void *y, void *h_last, void *c_last, void *gates, void *cells, void *scratch);
+ * A bias may be NULL: zeros. A row is active at step t while t < lengths[row]; NULL means always. For an active
+ * row, with chain(s, a, m) one chain of FMAs that begins at s and goes over the products of a and the columns of m
+ * in order, and each other operation rounded by itself, in this order:
+ *
+ *   LSTM        z = chain(chain(b_x, x, w), h, u)      without peepholes the terms with p are not there
+ *               i = sigmoid(z_i + c*p_i)   f = sigmoid(z_f + c*p_f)   g = tanh(z_g), or sigmoid(z_g)
+ *               c' = f*c + i*g             o = sigmoid(z_o + c'*p_o)  h' = o*tanh(c')
+ *   GRU         a = chain(b_x, x, w)   e = chain(b_h, h, u)
+ *               r = sigmoid(a_r + e_r)   z = sigmoid(a_z + e_z)   n = tanh(a_n + r*e_n)   h' = (1-z)*n + z*h
+ *   GRU_BEFORE  the same with n = tanh(a_n + chain(b_v, r*h, v))
+ *   RNN         h' = tanh(e + a), or relu
+ *
+ * and y[t] = h'. Where a row is not active y is 0, whatever x holds. h_last, c_last: the state at the row's own
+ * end. saved may be NULL (inference). h_last may be h0 and c_last may be c0. mg_recurrent_scratch serves both
+ * passes (I of 0 for the backward one). */
+enum { MG_LSTM = 0, MG_LSTM_SIGMOID = 1, MG_GRU = 2, MG_GRU_BEFORE = 3, MG_RNN_TANH = 4, MG_RNN_RELU = 5 };
+int64_t mg_recurrent_scratch(int dtype, int cell, int64_t T, int64_t N, int64_t I, int64_t H);
+void mg_recurrent_forward(int dtype, int cell, int64_t T, int64_t N, int64_t I, int64_t H,
+                          const void *x, const void *w, const void *u, const void *v,
+                          const void *b_x, const void *b_h, const void *b_v, const void *p,
+                          const void *h0, const void *c0, const int64_t *lengths,
+                          void *y, void *h_last, void *c_last, void *saved, void *scratch);
 
 /* Back-propagation through time: from the cotangents dy [T][N][H], dh_last, dc_last [N][H] (each may be NULL:
- * zeros) to dz [T][N][4H], that of z above, and dh0, dc0 [N][H]. With dh, dc starting as dh_last, dc_last,
- * for t descending:
+ * zeros) to dz [T][N][G*H], that of the sums with x (z or a above), dz_h [T][N][3H], that of e (MG_GRU only: in
+ * MG_GRU_BEFORE it is the first two gates of dz, and else dz itself), and dh0, dc0 [N][H]. With dh, dc starting as
+ * dh_last, dc_last, for t descending, rule(g, y) being that of mg_rule, or for the relu 0 where y <= 0
+ * and g elsewhere, NaN included:
  *
- *     dh_t = dy[t] + dh        tc = tanh(c_t)        do = dh_t*tc        dc_t = dc + (dh_t*o)*(1 - tc*tc)
- *     df = dc_t*c_prev         di = dc_t*g           dg = dc_t*i         dc = dc_t*f
- *     dz_i = (di*i)*(1-i)      dz_f = (df*f)*(1-f)   dz_g = dg*(1 - g*g) dz_o = (do*o)*(1-o)
- *     dh = chain of FMAs from 0 over dz u, the 4H gates in the order in which they are stored
+ *   LSTM        dh' = dy[t] + dh        tc = tanh(c')         dc' = (dc + (dh'*o)*(1 - tc*tc)) + dz_o*p_o
+ *               dz_o = rule(dh'*tc, o)  dz_i = rule(dc'*g, i) dz_f = rule(dc'*c, f)   dz_g = rule(dc'*i, g)
+ *               dc = (dc'*f + dz_f*p_f) + dz_i*p_i            dh = chain(0, dz, u)
+ *   GRU         dh' = dy[t] + dh        dz_z = rule(dh'*h - dh'*n, z)     dz_n = rule(dh'*(1-z), n)
+ *               dz_r = rule(dz_n*e_n, r)    de = dz_r dz_z dz_n*r         dh = dh'*z + chain(0, de, u)
+ *   GRU_BEFORE  dh', dz_z, dz_n the same    d = chain(0, dz_n, v)         dz_r = rule(d*h, r)
+ *               dh = (dh'*z + d*r) + chain(0, dz_r dz_z, u)
+ *   RNN         dh' = dy[t] + dh        dz = rule(dh', h')                dh = chain(0, dz, u)
  *
- * A row that is not active has dz = 0 and leaves dh, dc alone, whatever dy holds there. The gradients of x,
- * w, u and b are products with dz: see mg_gemm. dh0 may be dh_last, dc0 may be dc_last. */
-void mg_lstm_backward(int dtype, int64_t T, int64_t N, int64_t H,
-                      const void *u, const void *c0, const int64_t *lengths,
-                      const void *gates, const void *cells,
-                      const void *dy, const void *dh_last, const void *dc_last,
-                      void *dz, void *dh0, void *dc0, void *scratch);
+ * A row that is not active has dz = 0 and leaves dh, dc alone, whatever dy holds there. The gradients of x, the
+ * weights and the biases are products with dz and dz_h: see mg_gemm. y and saved are those of the forward pass and
+ * stay as they are. dh0 may be dh_last, dc0 may be dc_last. */
+void mg_recurrent_backward(int dtype, int cell, int64_t T, int64_t N, int64_t H,
+                           const void *u, const void *v, const void *p,
+                           const void *h0, const void *c0, const int64_t *lengths,
+                           const void *y, const void *saved,
+                           const void *dy, const void *dh_last, const void *dc_last,
+                           void *dz, void *dz_h, void *dh0, void *dc0, void *scratch);
 
 /* out[index[r]] += g[r] for r = 0 .. n-1 in this order; rows of `width` elements; an index is not checked. */
 void mg_scatter_rows(int dtype, int64_t n, int64_t width, const int64_t *index, const void *g, void *out);

@@ -16,9 +16,13 @@
 #define RELAX() ((void)0)
 #endif
 
-/* A waiting thread looks this often before it sleeps, a few tens of microseconds: longer than the gap between
- * the kernels of one training step, short enough not to be felt by others. */
-enum { SPINS = 2000 };
+enum {
+    /* A waiting thread looks this often before it sleeps, a few tens of microseconds: longer than the gap between
+     * the kernels of one training step, short enough not to be felt by others. */
+    SPINS = 2000,
+    /* At a barrier, before it gives its core away: the one that it waits for may be next on this very core. */
+    SPINS_AT_BARRIER = 300,
+};
 
 static struct {
     atomic_int threads; /* 0: not set yet, which means 1 */
@@ -30,11 +34,15 @@ static struct {
     void (*fn)(void *ctx, int part, int parts);
     void *ctx;
     int parts;
+    int cpu; /* the caller's, and which thread it is */
+    pthread_t caller;
     fenv_t modes;
     atomic_int left; /* parts not finished */
 
     atomic_int busy; /* a caller holds the pool */
     int workers;     /* threads made; touched only by who holds the pool */
+    _Alignas(64) atomic_int arrived; /* of a team, at the barrier */
+    _Alignas(64) atomic_uint round;  /* how often it has opened; a line of its own, which the waiting look at */
     pthread_mutex_t lock;
     pthread_cond_t wake, finished;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -45,15 +53,28 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static int free_parts(void) { return (uint32_t)atomic_load_explicit(&pool.job, memory_order_acquire) != 0; }
 
+/* A worker that has slept is often woken where it slept, which may be where the caller computes now, and the system
+ * takes milliseconds to see that another core is idle. So it goes there by itself, where the caller may go. */
+static void leave_callers_cpu(void)
+{
+#ifdef __linux__
+    if (pool.cpu < 0 || sched_getcpu() != pool.cpu) return;
+    cpu_set_t cpus;
+    if (pthread_getaffinity_np(pool.caller, sizeof cpus, &cpus) != 0) return;
+    CPU_CLR(pool.cpu, &cpus);
+    if (CPU_COUNT(&cpus) > 0) pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus);
+#endif
+}
+
 /* Takes free parts and runs them until there is none. */
-static void work(int set_modes)
+static void work(int is_worker)
 {
     uint64_t job = atomic_load_explicit(&pool.job, memory_order_acquire);
     while ((uint32_t)job != 0) {
         if (!atomic_compare_exchange_weak_explicit(&pool.job, &job, job - 1, memory_order_acq_rel,
                                                    memory_order_acquire))
             continue;
-        if (set_modes) fesetenv(&pool.modes);
+        if (is_worker) fesetenv(&pool.modes), leave_callers_cpu();
         pool.fn(pool.ctx, pool.parts - (int)(uint32_t)job, pool.parts);
         if (atomic_fetch_sub_explicit(&pool.left, 1, memory_order_acq_rel) == 1) {
             pthread_mutex_lock(&pool.lock);
@@ -109,18 +130,26 @@ static void have_workers(int n)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void mg_parallel(int parts, void (*fn)(void *ctx, int part, int parts), void *ctx)
+/* Takes hold of the pool, with workers for that many parts if they can be made; false where it is in use. */
+static int take(int parts)
 {
-    if (parts <= 1 || atomic_exchange_explicit(&pool.busy, 1, memory_order_acquire)) {
-        for (int part = 0; part < parts; part++) fn(ctx, part, parts);
-        return;
-    }
+    if (parts <= 1 || atomic_exchange_explicit(&pool.busy, 1, memory_order_acquire)) return 0;
     pthread_once(&once, first_use);
     have_workers((parts < MG_MAX_THREADS ? parts : MG_MAX_THREADS) - 1);
+    return 1;
+}
 
+static void let_go(void) { atomic_store_explicit(&pool.busy, 0, memory_order_release); }
+
+/* Runs a job on the pool, which the caller holds. */
+static void run(int parts, void (*fn)(void *ctx, int part, int parts), void *ctx)
+{
     pool.fn = fn;
     pool.ctx = ctx;
     pool.parts = parts;
+#ifdef __linux__
+    pool.cpu = sched_getcpu(), pool.caller = pthread_self();
+#endif
     fegetenv(&pool.modes);
     atomic_store_explicit(&pool.left, parts, memory_order_relaxed);
     uint64_t number = (atomic_load_explicit(&pool.job, memory_order_relaxed) >> 32) + 1;
@@ -137,7 +166,44 @@ void mg_parallel(int parts, void (*fn)(void *ctx, int part, int parts), void *ct
             pthread_cond_wait(&pool.finished, &pool.lock);
         pthread_mutex_unlock(&pool.lock);
     }
-    atomic_store_explicit(&pool.busy, 0, memory_order_release);
+    let_go();
+}
+
+void mg_parallel(int parts, void (*fn)(void *ctx, int part, int parts), void *ctx)
+{
+    if (take(parts)) run(parts, fn, ctx);
+    else
+        for (int part = 0; part < parts; part++) fn(ctx, part, parts);
+}
+
+/* A thread that waits at the barrier takes no other part, so with as many threads as parts none is left over. */
+void mg_team(int parts, void (*fn)(void *ctx, int part, int parts), void *ctx)
+{
+    if (!take(parts)) {
+        fn(ctx, 0, 1);
+        return;
+    }
+    if (parts > pool.workers + 1) parts = pool.workers + 1;
+    atomic_store_explicit(&pool.arrived, 0, memory_order_relaxed);
+    if (parts > 1) run(parts, fn, ctx);
+    else let_go(), fn(ctx, 0, 1);
+}
+
+static int is_closed(unsigned round) { return atomic_load_explicit(&pool.round, memory_order_acquire) == round; }
+
+/* The last to arrive opens the next round. Whoever waits longer than a spin gives its core away: on a machine with
+ * other work the one that is waited for may not be running. */
+void mg_barrier(int parts)
+{
+    if (parts <= 1) return; /* and leave the barrier to a team of another caller */
+    const unsigned round = atomic_load_explicit(&pool.round, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&pool.arrived, 1, memory_order_acq_rel) == parts - 1) {
+        atomic_store_explicit(&pool.arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&pool.round, round + 1, memory_order_release);
+        return;
+    }
+    for (int i = 0; i < SPINS_AT_BARRIER && is_closed(round); i++) RELAX();
+    while (is_closed(round)) sched_yield();
 }
 
 int mg_set_threads(int n)

@@ -14,4 +14,10 @@ int mg_set_threads(int n);
 int mg_threads(void);
 void mg_parallel(int parts, void (*fn)(void *ctx, int part, int parts), void *ctx);
 
+/* The same for parts that wait for one another: each has a thread of its own, and where there are not so many
+ * threads to be had there are fewer parts, which fn is told. mg_barrier takes the number that fn was told and
+ * returns when all of these parts have called it. */
+void mg_team(int parts, void (*fn)(void *ctx, int part, int parts), void *ctx);
+void mg_barrier(int parts);
+
 #endif

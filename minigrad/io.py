@@ -118,6 +118,9 @@ def load(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            for a in arrays.values():
+                if a.dtype.isbuiltin != 1:  # another library has taught NumPy more
+                    raise TypeError(str(a.dtype))
     except FileNotFoundError as error:
         raise FileError(
             what, "expected a safetensors file, got no file", "check the path"

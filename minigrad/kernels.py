@@ -1,9 +1,9 @@
 """Doors to the C kernels: each checks its arguments, allocates the result, and calls.
 
-This module alone knows dtypes, strides and C pointers. Every door has a NumPy twin beside it, used
-when the extension is not built or `MINIGRAD_KERNELS=numpy` asks for it. The twins agree with C
-within rounding, not to the bit; they also take complex arrays, because a complex step is the
-exact oracle for a gradient.
+This module and `recurrent.py` alone know dtypes, strides and C pointers. Every door has a NumPy
+twin beside it, used when the extension is not built or `MINIGRAD_KERNELS=numpy` asks for it. The
+twins agree with C within rounding, not to the bit; they also take complex arrays, because a complex
+step is the exact oracle for a gradient.
 
 Environment, read at import: `MINIGRAD_KERNELS=c|numpy`; with C, `MINIGRAD_ISA=avx512|avx2|neon|
 generic` and `MINIGRAD_NUM_THREADS`. A value that cannot be honoured raises.
@@ -174,7 +174,10 @@ def _empty(shape: tuple[int, ...], dtype) -> np.ndarray:
         fitting = [key for key, m in list(_idle.items()) if len(m) == size + 64]
         memory = _idle.pop(fitting[-1], None) if fitting else None
     if memory is None:
-        memory = bytearray(size + 64)
+        try:
+            memory = bytearray(size + 64)
+        except (MemoryError, OverflowError):
+            raise MemoryError(f"no memory for an array of {shape}, {dtype}") from None
     start = -int(ffi.cast("intptr_t", ffi.from_buffer(memory))) % 64
     block = np.ndarray((size,), np.uint8, memory, start)  # every view of the result refers to it
     weakref.finalize(block, _keep, memory).atexit = False
@@ -217,18 +220,32 @@ def _in_c(*arrays) -> bool:
     return True
 
 
+def _contiguous(a: np.ndarray | None):
+    """The pointer to an array, of a copy if it is not in C order; of None, NULL. It keeps alive."""
+    if a is None:
+        return _NULL
+    try:
+        return _from_buffer(a)
+    except ValueError:
+        return _from_buffer(np.asarray(a, order="C"))
+
+
 def _strided(a: np.ndarray):
     """(pointer, strides in elements, owner) of a 2- or 3-D array, copied only if it must be."""
+    size = a.itemsize
     if a.flags.c_contiguous:
-        return ffi.from_buffer(a), [s // a.itemsize for s in a.strides], a
+        return ffi.from_buffer(a), [s // size for s in a.strides], a
     if a.ndim == 2 and a.T.flags.c_contiguous:
         return ffi.from_buffer(a.T), [1, a.shape[0]], a
     if a.ndim == 3 and a.strides[0] < 0 and (base := a[::-1]).flags.c_contiguous:  # time reversed
         last = (len(a) - 1) * base.strides[0]
-        start = ffi.from_buffer("char[]", base) + last
-        return start, [s // a.itemsize for s in a.strides], base
+        return ffi.from_buffer("char[]", base) + last, [s // size for s in a.strides], base
+    whole = not any(s % size for s in a.strides)
+    if a.size and whole and a.flags.aligned and a.strides[-1] == size:  # some of the columns
+        start = ffi.cast("char *", a.__array_interface__["data"][0])
+        return start, [s // size for s in a.strides], a
     a = np.asarray(a, order="C")
-    return ffi.from_buffer(a), [s // a.itemsize for s in a.strides], a
+    return ffi.from_buffer(a), [s // size for s in a.strides], a
 
 
 # --- elementwise ---------------------------------------------------------------------------------
@@ -455,9 +472,11 @@ def matmul(a, b):
             except (TypeError, ValueError):
                 pass
     a, b = np.asarray(a), np.asarray(b)
-    if a.ndim == 2 == b.ndim and a.shape[1] == b.shape[0] and lib is not None:  # noqa: SIM102
-        if a.dtype is b.dtype and a.dtype.char in "fd":  # most often
-            return _gemm(a, b, None)
+    if b.ndim == 2 <= a.ndim and a.shape[-1] == b.shape[0] and lib is not None:  # noqa: SIM102
+        if a.dtype is b.dtype and a.dtype.char in "fd":  # most often: one product of all rows
+            if a.ndim == 2:
+                return _gemm(a, b, None)
+            return _gemm(_rows(a), b, None).reshape(*a.shape[:-1], b.shape[1])
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ShapeError(
             "matmul: the inner sizes of its arguments",
@@ -681,21 +700,28 @@ def scatter_rows(index: np.ndarray, g: np.ndarray, shape: tuple[int, ...]) -> np
     that does not exist.
     """
     out = np.zeros(shape, g.dtype)
-    index = np.asarray(index, np.int64, order="C").reshape(-1)
+    index = np.asarray(index)
+    if index.size and index.dtype.kind not in "iu":
+        raise DtypeError(
+            "scatter_rows: index",
+            f"expected integers, got {index.dtype}",
+            "convert them with .astype(np.int64)",
+        )
     if index.size and not -shape[0] <= index.min() <= index.max() < shape[0]:
         raise ShapeError(
             "scatter_rows: index",
             f"expected rows from {-shape[0]} to {shape[0] - 1}, got {index.min()} to {index.max()}",
             "check the indices against the number of rows",
         )
-    index = np.where(index < 0, index + shape[0], index)
     width = math.prod(shape[1:])
-    if g.size != index.size * width:
+    if g.shape != (*index.shape, *shape[1:]):
         raise ShapeError(
             "scatter_rows: g",
             f"expected {index.size} rows of shape {shape[1:]}, got {g.shape}",
             "give one row for each index",
         )
+    index = np.asarray(index, np.int64, order="C").reshape(-1)
+    index = np.where(index < 0, index + shape[0], index)
     rows = np.asarray(g, order="C").reshape(index.size, width)
     if _in_c(g):
         code = _CODE[_dtype("scatter_rows", g)]
@@ -705,37 +731,7 @@ def scatter_rows(index: np.ndarray, g: np.ndarray, shape: tuple[int, ...]) -> np
     return out
 
 
-# --- LSTM over a whole sequence ------------------------------------------------------------------
-
-
-def _shapes(op: str, beside: str, remedy: str, **expected: tuple[np.ndarray, tuple]) -> None:
-    """Raises `ShapeError` for the first array that has not the shape it is paired with."""
-    for name, (array, shape) in expected.items():
-        if array.shape != shape:
-            raise ShapeError(
-                f"{op}: {name}", f"expected {shape} beside {beside}, got {array.shape}", remedy
-            )
-
-
-def _lstm_check(xs, h0, c0, w, u, b, lengths):
-    if xs.ndim != 3 or h0.ndim != 2:
-        raise ShapeError(
-            "lstm: xs and the initial state",
-            f"expected (T, N, I) and (N, H), got {xs.shape} and {h0.shape}",
-            "time comes first; use batch_first=True in the layer for (N, T, I)",
-        )
-    (_, n, i), hidden = xs.shape, h0.shape[1]
-    _shapes(
-        "lstm",
-        f"xs {xs.shape}",
-        "check the sizes of the cell and of its state",
-        h0=(h0, (n, hidden)),
-        c0=(c0, (n, hidden)),
-        weight_ih=(w, (4 * hidden, i)),
-        weight_hh=(u, (4 * hidden, hidden)),
-        bias=(b, (4 * hidden,)),
-    )
-    return check_lengths(lengths, xs.shape[0], n)
+# --- lengths -------------------------------------------------------------------------------------
 
 
 def _has_range(a: np.ndarray) -> bool:
@@ -763,114 +759,3 @@ def check_lengths(lengths, steps: int, rows: int) -> np.ndarray | None:
             "pass the number of steps of each sequence",
         )
     return np.array(lengths, np.int64)  # a copy: the caller's may change before the backward pass
-
-
-def _lstm_forward(xs, h0, c0, w, u, b, lengths, save: bool):
-    lengths = _lstm_check(xs, h0, c0, w, u, b, lengths)
-    if not _in_c(xs, h0, c0, w, u, b):
-        return _lstm_forward_twin(xs, h0, c0, w, u, b, lengths)
-    dtype = _dtype("lstm", xs, h0, c0, w, u, b)
-    (steps, n, i), hidden = xs.shape, h0.shape[1]
-    xs, h0, c0, w, u, b = (np.asarray(a, order="C") for a in (xs, h0, c0, w, u, b))
-    ys = _empty((steps, n, hidden), dtype)
-    h, c = np.empty((n, hidden), dtype), np.empty((n, hidden), dtype)
-    gates = _empty((steps, n, 4 * hidden), dtype) if save else None
-    cells = _empty((steps, n, hidden), dtype) if save else None
-    work = _scratch.pointer(lib.mg_lstm_scratch(_CODE[dtype], steps, n, i, hidden))
-    lib.mg_lstm_forward(
-        _CODE[dtype], steps, n, i, hidden, *map(_pointer, (xs, w, u, b, h0, c0, lengths)),
-        *map(_pointer, (ys, h, c, gates, cells)), work,
-    )  # fmt: skip
-    return (ys, h, c), (gates, cells)
-
-
-def lstm_forward(xs, h0, c0, w, u, b, lengths=None):
-    """An LSTM over a whole sequence, nothing kept: ys (T, N, H), h (N, H), c (N, H).
-
-    xs (T, N, I), h0 and c0 (N, H), w (4H, I), u (4H, H), b (4H,), gates in the order i f g o.
-    Rows past their length give 0 and keep their state.
-    """
-    return _lstm_forward(xs, h0, c0, w, u, b, lengths, save=False)[0]
-
-
-def lstm_forward_saving(xs, h0, c0, w, u, b, lengths=None):
-    """As `lstm_forward`, with what backward needs: gates (T, N, 4H) and cells (T, N, H)."""
-    return _lstm_forward(xs, h0, c0, w, u, b, lengths, save=True)
-
-
-def lstm_backward(g, u, c0, lengths, gates, cells):
-    """Back-propagation through time: cotangents dz (T, N, 4H), dh0 (N, H), dc0 (N, H).
-
-    g = (dys, dh, dc), the cotangents of the three outputs; dz belongs to the pre-activations,
-    from which weight and input gradients follow as ordinary products.
-    """
-    dys, dh, dc = g
-    steps, n, hidden = cells.shape
-    lengths = check_lengths(lengths, steps, n)
-    _shapes(
-        "lstm backward",
-        f"cells {cells.shape}",
-        "do not replace the data of a tensor between the forward and the backward pass",
-        dys=(dys, (steps, n, hidden)),
-        dh=(dh, (n, hidden)),
-        dc=(dc, (n, hidden)),
-        weight_hh=(u, (4 * hidden, hidden)),
-        c0=(c0, (n, hidden)),
-        gates=(gates, (steps, n, 4 * hidden)),
-    )
-    if not _in_c(u, gates):
-        return _lstm_backward_twin(dys, dh, dc, u, c0, lengths, gates, cells)
-    dtype = _dtype("lstm backward", dys, dh, dc, u, c0, gates, cells)
-    dys, dh, dc, u, c0 = (np.asarray(a, order="C") for a in (dys, dh, dc, u, c0))
-    dz = _empty((steps, n, 4 * hidden), dtype)
-    dh0, dc0 = np.empty((n, hidden), dtype), np.empty((n, hidden), dtype)
-    work = _scratch.pointer(lib.mg_lstm_scratch(_CODE[dtype], steps, n, 1, hidden))
-    lib.mg_lstm_backward(
-        _CODE[dtype], steps, n, hidden, *map(_pointer, (u, c0, lengths, gates, cells)),
-        *map(_pointer, (dys, dh, dc, dz, dh0, dc0)), work,
-    )  # fmt: skip
-    return dz, dh0, dc0
-
-
-def _lstm_forward_twin(xs, h, c, w, u, b, lengths):
-    ys, gates, cells = [], [], []
-    for t, x in enumerate(xs):
-        z = affine(h, u, affine(x, w, b))
-        zi, zf, zg, zo = np.split(z, 4, axis=1)
-        i, f, g, o = sigmoid(zi), sigmoid(zf), tanh(zg), sigmoid(zo)
-        new_c = f * c + i * g
-        new_h = o * tanh(new_c)
-        saved = np.concatenate([i, f, g, o], axis=1)
-        if lengths is None:
-            h, c, y = new_h, new_c, new_h
-        else:
-            active = (t < lengths)[:, None]
-            h, c, y = np.where(active, new_h, h), np.where(active, new_c, c), new_h * 0
-            y = np.where(active, new_h, y)
-            saved, new_c = np.where(active, saved, 0), np.where(active, new_c, 0)
-        ys.append(y)
-        gates.append(saved)
-        cells.append(new_c)
-    shape = (0, *h.shape)
-    stacked = [
-        np.stack(a) if a else np.zeros((*shape[:-1], k * h.shape[1]), h.dtype)
-        for a, k in ((ys, 1), (gates, 4), (cells, 1))
-    ]
-    return (stacked[0], np.array(h), np.array(c)), tuple(stacked[1:])
-
-
-def _lstm_backward_twin(dys, dh, dc, u, c0, lengths, gates, cells):
-    dz = np.zeros(gates.shape, gates.dtype)
-    for t in reversed(range(len(cells))):
-        active = np.True_ if lengths is None else (t < lengths)[:, None]
-        i, f, g, o = np.split(gates[t], 4, axis=1)
-        c_prev = cells[t - 1] if t else c0
-        tc = tanh(cells[t])
-        dht = dh + np.where(active, dys[t], 0)
-        dct = dc + (dht * o) * (1 - tc * tc)
-        di, df, dg, do = dct * g, dct * c_prev, dct * i, dht * tc
-        step = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)]
-        dz[t] = np.where(active, np.concatenate(step, axis=1), 0)
-        dh = np.where(active, matmul(dz[t], u), dh)
-        dc = np.where(active, dct * f, dc)
-    return dz, np.array(dh), np.array(dc)

@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import cells
 from .arguments import numbers
-from .cells import Cell, GatedCell, State, lstm_step
+from .cells import Cell, GatedCell, State
 from .debug import observer, tell, tells, timed
 from .errors import DtypeError, ShapeError, UsageError
 from .expand import identity
 from .graph import Op, Tensor, no_grad
 from .kernels import check_lengths
 from .ops import concatenate, flip_rows, stack, swapaxes, unstack, where
-from .ops.fused import fused_lstm
+from .ops.fused import fused as fused_layer
+from .recurrent import KINDS
 
 
 class Output(NamedTuple):
@@ -214,16 +216,31 @@ def _pieces(model, xs, k, state, lengths):
 # --- fused paths ---------------------------------------------------------------------------------
 
 
-def _lstm_unfolded(xs, h0, c0, weight, recurrent, bias, *, lengths=None):
-    """The meaning of the fused LSTM: its step function, unfolded."""
-    ys, (h, c) = run(
-        lambda x, state: lstm_step(x, state, weight, recurrent, bias), xs, (h0, c0), lengths
-    )
-    return ys, h, c
+def _fused(kind: str, step: Callable) -> Op:
+    """The fused op of a step function, whose meaning is the step unfolded."""
+    states = KINDS[kind].states
+
+    def unfolded(xs, *args, lengths=None):
+        state, weights = args[:states], args[states:]
+        first = state if states > 1 else state[0]
+        ys, last = run(lambda x, state: step(x, state, *weights), xs, first, lengths)
+        return (ys, *_parts(last))
+
+    return fused_layer(KINDS[kind], unfolded)
 
 
 # Step functions that have a fused op: (xs, *state, *weights, lengths=) -> (ys, *last state).
-FUSED: dict[Callable, Op] = {lstm_step: fused_lstm(_lstm_unfolded)}
+_STEPS: dict[str, Callable] = {
+    "lstm": cells.lstm_step,
+    "lstm_sigmoid": cells.lstm_sigmoid_step,
+    "lstm_peephole": cells.lstm_peephole_step,
+    "lstm_peephole_sigmoid": cells.lstm_peephole_sigmoid_step,
+    "gru": cells.gru_step,
+    "gru_before": cells.gru_step_before,
+    "rnn": cells.rnn_step,
+    "rnn_relu": cells.rnn_relu_step,
+}
+FUSED: dict[Callable, Op] = {step: _fused(kind, step) for kind, step in _STEPS.items()}
 
 
 def fused_op(cell: Cell) -> Op | None:
@@ -283,8 +300,12 @@ def unfold(
             f"expected (T, N, {cell.input_size}), got {tuple(xs.shape)}",
             "time comes first, then the rows of the batch, then the features",
         )
+    if isinstance(cell, GatedCell) and xs.dtype.kind == "f":
+        _check_dtype(cell, xs)
     lengths = check_lengths(lengths, steps, rows)
-    real = np.empty(0, xs.dtype).real.dtype  # of complex arrays, which make a complex step
+    real = xs.dtype  # of complex arrays, which make a complex step, that of their parts
+    if real.kind == "c":
+        real = np.empty(0, real).real.dtype
     if state is None:
         state = cell.initial_state(rows, real)
         if real != xs.dtype:
@@ -330,6 +351,17 @@ def unfold(
     else:
         ys, last = run(cell.begin(), xs, state, lengths)
     return Output(flip_rows(ys, lengths=lengths) if reverse else ys, last)
+
+
+def _check_dtype(cell: GatedCell, xs) -> None:
+    """Raises for the commonest slip: float32 data in a layer of NumPy's default dtype."""
+    expected = cell.weight_ih.dtype
+    if xs.dtype != expected:
+        raise DtypeError(
+            f"unfold: xs for {type(cell).__name__}",
+            f"expected {expected}, the dtype of its weights, got {xs.dtype}",
+            f"convert with .astype(np.{expected}), or build it with dtype=np.{xs.dtype}",
+        )
 
 
 def _no_rows(name: str, xs) -> ShapeError:

@@ -3,6 +3,7 @@ import threading
 
 import numpy as np
 import pytest
+from fused_cells import CELLS, parts, states
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -508,16 +509,20 @@ def test_a_hook_on_a_checkpoint_is_called_in_every_kind_of_pass(create_graph):
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("create_graph", [False, True])
-@pytest.mark.parametrize("place", [0, 1, 2], ids=["outputs", "h", "c"])
-def test_a_hook_on_a_recurrence_sees_the_same_on_every_path(fused, create_graph, place):
-    cell = mg.nn.LSTMCell(2, 3, rng=0)
+@pytest.mark.parametrize(
+    "name, place",
+    [(name, place) for name in CELLS for place in range(1 + len(states(name)))],
+)
+def test_a_hook_on_a_recurrence_sees_the_same_on_every_path(fused, create_graph, name, place):
+    cell = CELLS[name](2, 3, rng=0)
     xs = leaf(np.random.default_rng(0).normal(size=(4, 2, 2)))
     seen = []
 
     def run(fused, create_graph):
         seen.clear()
-        ys, (h, c) = mg.unfold(cell, xs, fused=fused)
-        (ys, h, c)[place].register_hook(lambda g: seen.append(g.data.copy()) or 2 * g)
+        ys, last = mg.unfold(cell, xs, fused=fused)
+        (ys, *parts(last))[place].register_hook(lambda g: seen.append(g.data.copy()) or 2 * g)
+        h, c = parts(last)[0], parts(last)[-1]
         loss = (ys * ys).sum() + (h * h).sum() + (h * c).sum()
         (g,) = gradients([loss], [xs], create_graph=create_graph)
         return np.asarray(g.data if isinstance(g, Tensor) else g), seen[0], len(seen)

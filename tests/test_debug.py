@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
+from fused_cells import CELLS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -467,14 +468,21 @@ def test_nonfinite_false_lets_it_pass():
             mg.log(x)
 
 
-# Of finite arguments the fused LSTM makes finite outputs, as its gates are bounded: what overflows
-# on the way is seen node by node alone.
+FLAT = ("sigmoid", "relu")  # cells that do not rest at 0, or have no slope there
+
+
+# Of finite arguments a fused cell with bounded gates makes finite outputs: what overflows on the
+# way is seen node by node alone.
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("fused", ["auto", False])
-def test_the_time_step_is_named_forward(fused, reverse):
-    cell = mg.nn.LSTMCell(2, 3, rng=0)
+@pytest.mark.parametrize("name", CELLS)
+def test_the_time_step_is_named_forward(name, fused, reverse):
+    cell = CELLS[name](2, 3, rng=0)
     xs = np.ones((6, 1, 2))
-    cell.weight_ih.data[...] = np.where(np.arange(12)[:, None] // 3 == 2, 1e200, 0)
+    candidate = min(2, cell.gates - 1)
+    cell.weight_ih.data[...] = np.where(
+        np.arange(len(cell.weight_ih))[:, None] // 3 == candidate, 1e200, 0
+    )
     xs[4] = [1e200, -1e200]
     with mg.debug():
         lines = caught(mg.AnomalyError, lambda: mg.unfold(cell, xs, reverse=reverse, fused=fused))
@@ -500,11 +508,13 @@ def test_a_fused_op_is_looked_at_through_its_reference():
 
 @pytest.mark.parametrize("fused", ["auto", False, True])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_the_time_step_is_named_backward(fused, reverse):
-    # At rest (all gates half open, g and h 0) a step back multiplies the cotangent by 1e8 / 4.
-    cell = mg.nn.LSTMCell(2, 3, bias=False, rng=0)
+@pytest.mark.parametrize("name", [name for name in CELLS if name.split()[-1] not in FLAT])
+def test_the_time_step_is_named_backward(name, fused, reverse):
+    # At rest (all gates half open, h 0) a step back multiplies the cotangent by 1e8, or by 1e8 / 4.
+    cell = CELLS[name](2, 3, bias=False, rng=0)
+    candidate = 3 * min(2, cell.gates - 1)
     cell.weight_hh.data[...] = 0
-    cell.weight_hh.data[6:9] = 1e8 * np.eye(3)
+    cell.weight_hh.data[candidate : candidate + 3] = 1e8 * np.eye(3)
     with mg.debug():
         ys, _ = mg.unfold(cell, np.zeros((6, 1, 2)), reverse=reverse, fused=fused)
         lines = caught(mg.AnomalyError, (ys[3] * 1e300).sum().backward)

@@ -67,6 +67,15 @@ class Growing(Alone):
 
 
 ONES = np.ones((2, 3))
+
+
+class Doubled(mg.nn.RNNCell):
+    """A step of its own, so no fused path."""
+
+    def __call__(self, x, state):
+        return super().__call__(2 * x, state)
+
+
 CELL = mg.nn.RNNCell(3, 2, rng=0)
 
 # The call, its exception, and the three lines.
@@ -262,9 +271,9 @@ MESSAGES = [
         "add the axes that are missing; one sequence is a batch of one row",
     ),
     (
-        lambda: mg.unfold(CELL, np.ones((2, 1, 3)), fused=True),
+        lambda: mg.unfold(Doubled(3, 2), np.ones((2, 1, 3)), fused=True),
         mg.UsageError,
-        "unfold: fused=True for RNNCell",
+        "unfold: fused=True for Doubled",
         "expected a cell with a fused path, got one that has none",
         'pass fused=False, or "auto" to take a fused path only where there is one',
     ),

@@ -15,6 +15,7 @@ ROOMS = (
     *(
         "errors",
         "kernels",
+        "recurrent",
         "arguments",
         "value",
         "graph",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from fused_cells import CELLS, parts
 
 import minigrad as mg
 from minigrad.backward import gradients
@@ -116,6 +117,7 @@ def test_the_memory_of_a_node_keeps_under_its_ceiling(no_collector):
 
 WEIGHT = mg.nn.Parameter(np.array([[0.5, -1.0], [0.25, 2.0]]))
 LSTM = mg.nn.LSTM(2, 3, num_layers=2, bidirectional=True, rng=0)
+OTHERS = [CELLS[name](2, 3, rng=0) for name in CELLS if name != "lstm"]
 XS = np.ones((4, 2, 2))
 
 
@@ -158,6 +160,14 @@ def a_hook_taken_away() -> None:
 def fused_lstm() -> None:
     ys, state = LSTM(XS)
     (ys.sum() + state.c.sum()).backward()
+
+
+def other_fused_cells() -> None:
+    for cell in OTHERS:
+        ys, last = mg.unfold(cell, XS, lengths=[4, 2], fused=True)
+        (ys.sum() + parts(last)[-1].sum()).backward(retain_graph=True)
+        (ys.sum() + parts(last)[-1].sum()).backward(create_graph=True)
+        cell.zero_grad()
 
 
 def a_recorded_pass() -> None:
@@ -221,6 +231,7 @@ STEPS: list[Callable[[], None]] = [
     a_hook_that_refers_to_its_tensor,
     a_hook_taken_away,
     fused_lstm,
+    other_fused_cells,
     a_recorded_pass,
     nested_gradients,
     a_retained_graph,

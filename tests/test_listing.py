@@ -99,7 +99,7 @@ def test_where_it_was_made():
     assert " float64 (1, 3) cells.py:" in lines[17] and lines[17].endswith(" l0")
     assert sum("cells.py:" in line and line.endswith(" l1") for line in lines) == 16
     # without provenance the steps are found by their calls, and counted in the order they are made
-    bare = text(layer(xs)[0].sum(), names=layer, limit=None)
+    bare = text(layer(xs, fused=False)[0].sum(), names=layer, limit=None)
     assert len(bare) == len(lines)
     folds = [line for line in bare if "repeated" in line]
     assert folds == ["... these 4 calls repeated for steps 2..5 ..."] * 4

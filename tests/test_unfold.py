@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from fused_cells import CELLS, op_of, parts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,9 +124,10 @@ def test_arrays_stay_arrays_in_the_values_and_the_arguments_are_left_alone():
 def test_the_dtype_of_the_sequence_is_kept():
     for dtype in (np.float32, np.float64):
         for fused in (True, False):
-            cell = mg.nn.LSTMCell(I, H, dtype=dtype, rng=0)
-            ys, (h, c) = mg.unfold(cell, sequence(dtype=dtype), lengths=[1, 5, 0, 3], fused=fused)
-            assert ys.dtype == h.dtype == c.dtype == dtype
+            for make in CELLS.values():
+                xs, lengths = sequence(dtype=dtype), [1, 5, 0, 3]
+                ys, last = mg.unfold(make(I, H, dtype=dtype, rng=0), xs, None, lengths, fused=fused)
+                assert {a.dtype for a in (ys, *parts(last))} == {np.dtype(dtype)}
 
 
 @pytest.mark.parametrize("kind", [mg.nn.RNNCell, mg.nn.LSTMCell, mg.nn.GRUCell])
@@ -243,20 +245,22 @@ def test_a_gradient_does_not_cross_a_detached_state(fused):
 
 def ops_behind(tensor: Tensor) -> set[str]:
     """Names of all ops in the graph behind a tensor."""
-    names, stack = set(), [tensor.node]
+    names, seen, stack = set(), set(), [tensor.node]
     while stack:
         node = stack.pop()
-        if node.op is not None:
+        if node.op is not None and node not in seen:
+            seen.add(node)
             names.add(node.op.name)
             stack += [a.node for a in node.args if isinstance(a, Tensor) and a.node is not None]
     return names
 
 
 @pytest.mark.parametrize("fused, op", [("auto", True), (True, True), (False, False)])
-def test_the_path_is_the_one_asked_for(fused, op):
-    ys, (h, c) = mg.unfold(mg.nn.LSTMCell(I, H, rng=0), sequence(), fused=fused)
-    for out in (ys, h, c):
-        assert ("lstm" in ops_behind(out)) == op
+@pytest.mark.parametrize("name", CELLS)
+def test_the_path_is_the_one_asked_for(name, fused, op):
+    ys, last = mg.unfold(CELLS[name](I, H, rng=0), sequence(), fused=fused)
+    for out in (ys, *parts(last)):
+        assert (op_of(name).name in ops_behind(out)) == op
         assert ("affine" in ops_behind(out)) != op
 
 
@@ -300,10 +304,23 @@ def test_a_subclass_that_adds_only_parameters_is_fused():
         pass
 
     assert fused_op(Named(I, H)) is fused_op(mg.nn.LSTMCell(I, H)) is FUSED[lstm_step]
-    assert fused_op(mg.nn.RNNCell(I, H)) is fused_op(mg.nn.GRUCell(I, H)) is None
 
 
-@pytest.mark.parametrize("cell", [mg.nn.GRUCell(I, H), mg.nn.RNNCell(I, H), Running()])
+def test_each_cell_has_the_fused_op_of_its_step():
+    for name, make in CELLS.items():
+        cell = make(I, H)
+        assert fused_op(cell) is FUSED[cell.step] is op_of(name)
+    assert len({op_of(name).name for name in CELLS}) == len(CELLS)
+
+
+class Doubled(mg.nn.RNNCell):
+    """A step of its own, so no fused path."""
+
+    def __call__(self, x, state):
+        return super().__call__(2 * x, state)
+
+
+@pytest.mark.parametrize("cell", [Doubled(I, H), Running()])
 def test_asking_for_a_fused_path_that_does_not_exist_raises(cell):
     assert message(UsageError, cell, sequence(), fused=True) == (
         f"unfold: fused=True for {type(cell).__name__}\n"

@@ -21,6 +21,9 @@
 #include "gemm.inc.h"
 #include "recurrent.inc.h"
 #include "lstm.inc.h"
+#include "gru.inc.h"
+#include "rnn.inc.h"
+#include "layers.inc.h"
 #include "rows.inc.h"
 
 #define MG_TABLE MG_NAME(MG_PASTE(mg_table, MG_ISA))

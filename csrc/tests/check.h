@@ -60,18 +60,25 @@ UNUSED static void set(int dtype, void *p, int64_t i, double x)
 
 /* Memory between two forbidden pages: it ends at the one behind or, by chance, begins at the one before. */
 struct mapping { void *base; size_t bytes; };
-static struct mapping mappings[256];
+static struct mapping mappings[512];
 static int n_mappings;
 
 UNUSED static void *guarded(int64_t bytes)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = ((size_t)bytes + page - 1) / page * page;
     char *base = mmap(NULL, inner + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(base != MAP_FAILED && n_mappings < 256, "no memory");
+    CHECK(base != MAP_FAILED && n_mappings < 512, "no memory");
     mprotect(base, page, PROT_NONE);
     mprotect(base + page + inner, page, PROT_NONE);
     mappings[n_mappings++] = (struct mapping){base, inner + 2 * page};
     return below(3) == 0 ? base + page : base + page + inner - bytes;
+}
+/* What there is so far may from now on be read only. */
+UNUSED static void seal(void)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (int i = 0; i < n_mappings; i++)
+        mprotect((char *)mappings[i].base + page, mappings[i].bytes - 2 * page, PROT_READ);
 }
 UNUSED static void release(void)
 {

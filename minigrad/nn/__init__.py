@@ -3,7 +3,7 @@
 from ..cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell
 from ..module import Module, Parameter
 from . import init, utils
-from .layers import Embedding, Linear
+from .layers import Dropout, Embedding, Linear
 from .losses import cross_entropy, mse_loss, sequence_cross_entropy
 from .recurrent import GRU, LSTM, RNN, Recurrent
 
@@ -12,6 +12,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Cell",
+    "Dropout",
     "Embedding",
     "GRUCell",
     "LSTMCell",

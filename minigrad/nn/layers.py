@@ -1,14 +1,14 @@
-"""Layers without memory: Linear and Embedding."""
+"""Layers without memory: Linear, Embedding and Dropout."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..arguments import numbers
-from ..errors import DtypeError, ShapeError
+from ..errors import DtypeError, ShapeError, UsageError
 from ..graph import Tensor
 from ..module import Module, Parameter, check_sizes, generator
-from ..ops import affine, getitem
+from ..ops import affine, getitem, multiply
 
 
 class Linear(Module):
@@ -83,3 +83,50 @@ class Embedding(Module):
                 "make the table as large as the vocabulary",
             )
         return getitem(self.weight, index=ids)
+
+
+class Dropout(Module):
+    """In training, x with every element put to 0 with probability p; in evaluation, x itself.
+
+    y = x * m / (1 - p),  m = 0 with probability p and 1 otherwise, for each element by itself
+
+    So y is x in the mean, and nothing needs to be scaled in evaluation. `rng`, a seed or a
+    generator, gives the masks: a new one at each call, the same again from the same seed and in
+    either dtype; the gradient of a call goes through its own. Within `mg.checkpoint`, which calls
+    twice, it is refused there. Raises `UsageError` for a p that is no probability, `DtypeError` for
+    an x that is not of floats.
+
+    Source: Srivastava et al. 2014; Goodfellow et al., Deep Learning, section 7.12.
+
+    >>> drop = mg.nn.Dropout(0.5, rng=0)
+    >>> drop(np.ones(6))
+    array([2., 0., 0., 0., 2., 2.])
+    >>> drop.eval()(np.ones(6))
+    array([1., 1., 1., 1., 1., 1.])
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: int | np.random.Generator | None = None):
+        check_rate("Dropout: p", p, "try 0.5, or 0.2 for inputs")
+        self.p, self.rng = float(p), generator(rng)
+
+    def __call__(self, x):
+        if not isinstance(x, Tensor | np.ndarray):
+            x = numbers("Dropout: x", x)
+        if x.dtype.kind not in "fc":  # complex arrays make a complex step
+            raise DtypeError(
+                "Dropout: x",
+                f"expected floats, which can be scaled, got {x.dtype}",
+                "convert with .astype(np.float64)",
+            )
+        if not self.training or self.p == 0:
+            return x
+        kept = self.rng.random(x.shape) >= self.p
+        scaled = np.where(kept, 1 / (1 - self.p) if self.p < 1 else 0.0, 0.0)
+        return multiply(x, scaled.astype(x.dtype))
+
+
+def check_rate(what: str, p, remedy: str) -> None:
+    """Raises `UsageError`, about `what`, for a p that is no probability."""
+    is_number = isinstance(p, int | float | np.integer | np.floating) and not isinstance(p, bool)
+    if not is_number or not 0 <= p <= 1:
+        raise UsageError(what, f"expected a probability from 0 to 1, got {p!r}", remedy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..graph import Tensor
 from ..module import Module, Parameter, generator
 from ..ops import concatenate, stack, swapaxes, unstack
 from ..unfold import Output, as_array, form_of, like, no_cell, padded, unfold
+from .layers import Dropout, check_rate
 
 
 class Recurrent(Module):
@@ -35,7 +36,10 @@ class Recurrent(Module):
 
 
 class _Layers(Module):
-    """What RNN, LSTM and GRU share: PyTorch's arguments, parameter names, shapes and states."""
+    """What RNN, LSTM and GRU share: PyTorch's arguments, parameter names, shapes and states.
+
+    The arguments stand in PyTorch's order; what the cells of one kind take besides goes by name.
+    """
 
     cell: type[GatedCell]
 
@@ -46,17 +50,34 @@ class _Layers(Module):
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
+        dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         *,
         dtype=np.float64,
         rng: int | np.random.Generator | None = None,
         **options,  # what the cell takes besides: for a GRU, reset
     ):
-        if type(num_layers) is bool or not isinstance(num_layers, int) or num_layers < 1:
+        for name, flag in (("batch_first", batch_first), ("bidirectional", bidirectional)):
+            if not isinstance(flag, bool | np.bool_):
+                raise UsageError(
+                    f"{type(self).__name__}: {name}",
+                    f"expected True or False, got {flag!r}",
+                    "arguments stand in PyTorch's order; pass this one and those after it by name",
+                )
+        whole = isinstance(num_layers, int | np.integer) and type(num_layers) is not bool
+        if not whole or num_layers < 1:
             raise UsageError(
                 f"{type(self).__name__}: num_layers",
                 f"expected an integer from 1, got {num_layers!r}",
                 "a network has at least one layer",
+            )
+        self._check_dropout(dropout, num_layers)
+        if not isinstance(proj_size, int | np.integer) or proj_size != 0:
+            raise UsageError(
+                f"{type(self).__name__}: proj_size",
+                f"expected 0, as there are no projections of the state yet, got {proj_size!r}",
+                "leave it out; to project the outputs alone, put mg.nn.Linear after the layer",
             )
         rng = generator(rng)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -69,6 +90,17 @@ class _Layers(Module):
             for width in widths
             for _ in range(self.directions)
         ]
+        self.dropout = Dropout(dropout, rng=rng)  # on the way from each layer to the next
+
+    def _check_dropout(self, dropout, num_layers: int) -> None:
+        what = f"{type(self).__name__}: dropout"
+        check_rate(what, dropout, "as in PyTorch it stands before bidirectional: pass both by name")
+        if dropout and num_layers == 1:
+            raise UsageError(
+                what,
+                f"expected 0 with num_layers=1, as it acts between layers, got {dropout!r}",
+                "put mg.nn.Dropout after the layer, or take more layers",
+            )
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """As PyTorch names them: `weight_ih_l0`, `weight_hh_l0_reverse`, ..."""
@@ -83,6 +115,7 @@ class _Layers(Module):
 
         xs (T, N, I), or (N, T, I) with `batch_first`, or a list of arrays (T_n, I); lengths (N,).
         ys (T, N, D H) with D directions; h (and c) (num_layers * D, N, H), never batch first.
+        In training mode, `dropout` acts on the outputs of every layer but the top one.
         """
         is_list = isinstance(xs, list | tuple)
         if is_list:
@@ -104,6 +137,8 @@ class _Layers(Module):
                 outputs.append(ys)
                 last.append(end)
             xs = outputs[0] if len(outputs) == 1 else concatenate(outputs, axis=-1)
+            if layer < self.num_layers - 1:
+                xs = self.dropout(xs)
         tell(layer=None)
         return Output(swapaxes(xs, 0, 1) if self.batch_first else xs, self._stacked(last))
 
@@ -159,14 +194,23 @@ class _Layers(Module):
 
     def _stacked(self, states: list) -> Tensor | tuple:
         if isinstance(states[0], tuple):
-            return like(states[0], [stack(parts) for parts in zip(*states, strict=True)])
-        return stack(states)
+            return like(states[0], [_along_first(parts) for parts in zip(*states, strict=True)])
+        return _along_first(states)
+
+
+def _along_first(states: Sequence) -> Tensor:
+    """The states of several cells along a new first axis."""
+    if len(states) == 1 and not states[0].requires_grad:  # in a third of the time
+        return Tensor.at(states[0].data[None].copy(), None)
+    return stack(states)
 
 
 class RNN(_Layers):
-    """Tanh recurrent layers, as `torch.nn.RNN`; see `minigrad.cells.rnn_step`.
+    """Recurrent layers, as `torch.nn.RNN`; see `minigrad.cells.rnn_step`.
 
-    >>> ys, h = mg.nn.RNN(2, 3, num_layers=2, rng=0)(np.ones((5, 4, 2)))
+    `nonlinearity` is "tanh" or "relu" and goes by name (PyTorch takes it after `num_layers` too).
+
+    >>> ys, h = mg.nn.RNN(2, 3, num_layers=2, nonlinearity="relu", rng=0)(np.ones((5, 4, 2)))
     >>> ys.shape, h.shape
     ((5, 4, 3), (2, 4, 3))
     """
@@ -177,7 +221,10 @@ class RNN(_Layers):
 class LSTM(_Layers):
     """LSTM layers, as `torch.nn.LSTM`; see `minigrad.cells.lstm_step`.
 
-    The state is an `LSTMState`, that is (h, c).
+    The state is an `LSTMState`, that is (h, c). What PyTorch has not goes by name:
+    `candidate="sigmoid"`, the form of the book, and `peephole=True`, which adds `weight_ch_l0`, ...
+    to the state dict; see `LSTMCell`. `dropout` acts between layers, in training mode: see
+    `Dropout`. `proj_size` is not there yet: `UsageError`.
 
     >>> layer = mg.nn.LSTM(2, 3, bidirectional=True, rng=0)
     >>> ys, (h, c) = layer(np.ones((5, 4, 2)), lengths=[5, 4, 1, 0])
@@ -193,9 +240,9 @@ class GRU(_Layers):
 
     With `reset="before"` in place of `"after"`, those of the original paper; see `GRUCell`.
 
-    >>> ys, h = mg.nn.GRU(2, 3, rng=0)(np.ones((5, 4, 2)))
+    >>> ys, h = mg.nn.GRU(2, 3, num_layers=2, dropout=0.5, rng=0)(np.ones((5, 4, 2)))
     >>> ys.shape, h.shape
-    ((5, 4, 3), (1, 4, 3))
+    ((5, 4, 3), (2, 4, 3))
     """
 
     cell = GRUCell

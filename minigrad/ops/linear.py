@@ -5,8 +5,11 @@ do not form T products and T sums: each returns its two operands as a `Product`,
 pass has them all multiplied at once, in the order in which they arrived: newest step first.
 """
 
+import numpy as np
+
 from .. import kernels
 from ..backward import Deferred
+from ..errors import ShapeError
 from ..graph import Op, register
 from .reduce import broadcast_to
 from .shape import swapaxes
@@ -26,7 +29,7 @@ class Product(Deferred):
 
 
 class RowSum(Deferred):
-    """The contribution of all rows of g (..., C) summed: shape (C,), the gradient of a bias."""
+    """The contribution of all rows of g (..., C) summed: shape (C,), as a bias is given it."""
 
     __slots__ = ("g",)
 
@@ -125,5 +128,31 @@ addmm = register(
         ],
         doc="start + x y for x (..., K), y (K, N) and start that broadcasts to (..., N), each "
         "element one chain begun at start. Gradient: g to start, g y^T to x, x^T g to y.",
+    ),
+)
+
+
+def _scale(x, p):
+    if p.ndim != 1 or x.shape[-1:] != p.shape:
+        raise ShapeError(
+            "scale: x and p",
+            f"expected (..., C) and (C,), got {x.shape} and {p.shape}",
+            "give a number for each column of x",
+        )
+    return np.multiply(x, p)
+
+
+# A product by elements, as `multiply`, but for what p is given: with T steps that share p, one
+# chain over all of their rows and not T sums.
+scale = register(
+    Op(
+        "scale",
+        _scale,
+        vjps=[
+            lambda g, out, x, p: g * p,
+            lambda g, out, x, p: RowSum(g * x),
+        ],
+        doc="x * p for x (..., C) and a vector p (C,): each column by a number of its own. "
+        "Gradient: g * p to x, the rows of g * x, summed as one chain, to p.",
     ),
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .. import kernels
-from ..cells import GRU_GATES, LSTM_GATES, Cell, GRUCell, LSTMCell
+from ..cells import GRU_GATES, LSTM_GATES, LSTM_PEEPHOLES, Cell, GRUCell, LSTMCell
 from ..errors import UsageError
 from .laws import Law
 from .recurrence import Recurrence
@@ -117,7 +117,7 @@ def _gates(recurrence: Recurrence) -> dict[str, str]:
         k = counts.pop()
         if counts or k not in range(2, 11):
             continue
-        own = {LSTMCell: LSTM_GATES, GRUCell: GRU_GATES}
-        named = [gates for kind, gates in own.items() if isinstance(cell, kind) and len(gates) == k]
+        own = {LSTM_GATES: LSTMCell, LSTM_PEEPHOLES: LSTMCell, GRU_GATES: GRUCell}
+        named = [gates for gates, kind in own.items() if isinstance(cell, kind) and len(gates) == k]
         letters[name] = named[0] if named else "0123456789"[: int(k)]
     return letters

@@ -45,7 +45,10 @@ from .runs import (
 )
 from .subject import Traced
 
-WORTH_THREADS = {"T": 12, "N": 13, "I": 33, "H": 131}  # smaller products run in one
+WORTH_THREADS = (  # smaller layers run in one, also those of one gate
+    {"T": 16, "N": 29, "I": 33, "H": 131},  # each thread takes some of the rows
+    {"T": 60, "N": 3, "I": 33, "H": 131},  # or of the units
+)
 TAILS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33)  # units: whole vectors, and tails of all
 
 
@@ -92,7 +95,8 @@ def C15(trial: Trial, info: CellInfo, example: Sequences):
         with machine(isa=isa):
             of.agree(of.results(fused=True), expected, f"fused on {isa}", exact=True)
     if kernels.backend() == "c" and example.seed % 4 == 2:
-        large = replace(example, **WORTH_THREADS, lengths=None)  # type: ignore[arg-type]
+        sizes = WORTH_THREADS[example.seed // 8 % 2]
+        large = replace(example, **sizes, lengths=None)  # type: ignore[arg-type]
         of = batch(trial, info, large, dtype, reverse=of.how["reverse"])
         with machine(threads=1):
             expected = of.results(fused=True)
@@ -128,8 +132,8 @@ _IN_PLACE = {
 _INTEGRAL = {
     *_IN_PLACE, "add", "addmm", "affine", "broadcast_to", "concatenate", "difference",
     "flip_rows", "getitem", "identity", "matmul", "multiply", "negative", "pad", "positive",
-    "products", "put", "reshape", "roll", "row_sums", "split", "square", "stack", "subtract",
-    "sum", "sum_to", "transpose", "unstack", "where", "cumsum",
+    "products", "put", "reshape", "roll", "row_sums", "scale", "split", "square", "stack",
+    "subtract", "sum", "sum_to", "transpose", "unstack", "where", "cumsum",
 }  # fmt: skip
 
 
@@ -588,6 +592,7 @@ def C24(trial: Trial, info: CellInfo, example: Sequences):
 # --- layouts -------------------------------------------------------------------------------------
 
 _LAYERS = {nn.RNNCell: nn.RNN, nn.LSTMCell: nn.LSTM, nn.GRUCell: nn.GRU}
+_OPTIONS = ("nonlinearity", "peephole", "candidate", "reset")
 _KEEPING = ("F", "sliced", "negative", "offset", "read-only")  # layouts that keep the values
 
 
@@ -622,7 +627,7 @@ def C25(trial: Trial, info: CellInfo, example: Sequences):
     layer = _LAYERS.get(type(cell))
     if layer is None:
         return
-    options = {"reset": cell.reset} if hasattr(cell, "reset") else {}
+    options = {k: getattr(cell, k) for k in _OPTIONS if hasattr(cell, k)}
     first, second = (
         _layered(of, layer(example.I, example.H, batch_first=major, rng=0, **options), major)
         for major in (False, True)

@@ -117,15 +117,21 @@ def misfit(of: Batch, got: Results, expected: Results, when: str) -> Broken | No
 
 
 def family(info: CellInfo) -> str | None:
-    """ "lstm" or "gru" where the letters of gates say so, "rnn" of an RNNCell; None of others."""
+    """ "lstm" or "gru" where the letters of gates say so, "rnn" of an RNNCell; None of others, and
+    of variants without the tanh that makes the signs and the saturated gates of a family."""
     if info.family:
         return info.family
+    cell = sample_cell(info)[0]
+    if isinstance(cell, LSTMCell) and cell.candidate != "tanh":
+        return None
+    if isinstance(cell, RNNCell) and cell.nonlinearity != "tanh":
+        return None
     letters = {"".join(sorted(g)) for g in info.gates.values()}
     if "fgio" in letters:
         return "lstm"
     if "nrz" in letters:
         return "gru"
-    return "rnn" if isinstance(sample_cell(info)[0], RNNCell) else None
+    return "rnn" if isinstance(cell, RNNCell) else None
 
 
 def _letters(info: CellInfo, of: Batch) -> dict[str, str]:
@@ -545,22 +551,32 @@ def _over_time(step: Callable, xs, state: list, lengths) -> list:
     return [ys, *state]
 
 
-def plain_rnn(xs, h, W, U, b=0.0, a=0.0, lengths=None):
-    """h = tanh(W x + b + U h + a)."""
-    return _over_time(lambda x, h: [np.tanh(x @ W.T + b + h @ U.T + a)], xs, [h], lengths)
+def _relu(x):
+    return np.where(x.real > 0, x, 0)
 
 
-def plain_lstm(xs, h, c, W, U, b=0.0, a=0.0, lengths=None):
-    """An LSTM whose rows are those of i, f, g, o."""
+def _plain_rnn(function: Callable) -> Callable:
+    def plain_rnn(xs, h, W, U, b=0.0, a=0.0, lengths=None):
+        return _over_time(lambda x, h: [function(x @ W.T + b + h @ U.T + a)], xs, [h], lengths)
 
-    def step(x, h, c):
+    return plain_rnn
+
+
+def _plain_lstm(candidate: Callable, peephole: bool) -> Callable:
+    def plain_lstm(xs, h, c, W, U, *rest, lengths=None):
         n = h.shape[1]
-        z = x @ W.T + b + h @ U.T + a
-        i, f, g, o = (z[:, k * n : (k + 1) * n] for k in range(4))
-        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
-        return [_sigmoid(o) * np.tanh(c), c]
+        *biases, p = rest if peephole else (*rest, np.zeros(3 * n))
+        p_i, p_f, p_o = (p[k * n : (k + 1) * n] for k in range(3))
 
-    return _over_time(step, xs, [h, c], lengths)
+        def step(x, h, c):
+            z = x @ W.T + h @ U.T + sum(biases)
+            i, f, g, o = (z[:, k * n : (k + 1) * n] for k in range(4))
+            c = _sigmoid(f + p_f * c) * c + _sigmoid(i + p_i * c) * candidate(g)
+            return [_sigmoid(o + p_o * c) * np.tanh(c), c]
+
+        return _over_time(step, xs, [h, c], lengths)
+
+    return plain_lstm
 
 
 def _plain_gru(before: bool) -> Callable:
@@ -585,10 +601,13 @@ def reference_of(info: CellInfo) -> Callable | None:
     if info.reference is not None or info.cell is None:
         return info.reference
     cell, *_ = sample_cell(info)
-    known: dict[type, Callable] = {RNNCell: plain_rnn, LSTMCell: plain_lstm}
+    if type(cell) is RNNCell:
+        return _plain_rnn(np.tanh if cell.nonlinearity == "tanh" else _relu)
+    if type(cell) is LSTMCell:
+        return _plain_lstm(np.tanh if cell.candidate == "tanh" else _sigmoid, cell.peephole)
     if type(cell) is GRUCell:
         return _plain_gru(cell.reset == "before")
-    return known.get(type(cell))
+    return None
 
 
 def _no_reference(info: CellInfo) -> str | None:

@@ -8,7 +8,9 @@ Python code loose on one, in a process of its own, where a crash harms nobody:
 `SUBJECTS` names for each bug what sees it: "op:..." and "cell:..." the check of that op or cell;
 "bits:isa" and "bits:threads" equal bits on another instruction set, with other numbers of threads;
 "memory:guard" arrays that end where memory ends; "memory:poison" results laid over NaN;
-"threads:concurrent" calls from several Python threads; "state:float" the floating-point modes.
+"threads:concurrent" calls from several Python threads; "threads:units" a recurrent layer on two
+threads that divide its units, as they do where rows are few; "state:float" the floating-point
+modes.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import kernels
+from minigrad import recurrent
 
 from . import Mutant, Specimen, add, bug, specimen
 from .engine import changed, differ, numbers
@@ -189,7 +191,7 @@ PRELUDE = f"""
 import ctypes, hashlib, mmap, threading
 import numpy as np
 import minigrad as mg
-from minigrad import kernels
+from minigrad import kernels, recurrent
 
 assert kernels.lib is not None
 
@@ -210,6 +212,17 @@ def lstm(steps, rows, size=3, cotangents=(1, 1, 1), **options):
     show(ys, h, c)
     sum((w * t).sum() for w, t in zip(cotangents, (ys, h, c)) if w).backward()
     show(xs.grad, *[s.grad for s in state], *[p.grad for p in cell.parameters()])
+
+def layer(kind, steps, rows, size=3, lengths=None):
+    "Shows what the kernels make of a recurrent layer, both passes, in memory full of NaN."
+    recurrent._empty = lambda shape, dtype: np.full(shape, np.nan, dtype)
+    kind = recurrent.KINDS[kind]
+    shapes = kind.shapes(steps, rows, size, size)
+    args = tuple(numbers(*s, seed=i) / size**0.5 for i, s in enumerate(shapes))
+    out, saved = recurrent.forward(kind, True, lengths, args)
+    g = tuple(numbers(*a.shape, seed=20 + i) for i, a in enumerate(out))
+    gradients = recurrent.backward(kind, g, lengths, args, out[0], saved)
+    show(*out, *[a for a in gradients if a is not None])
 
 {inspect.getsource(guarded)}
 """
@@ -309,7 +322,7 @@ compiled(
     "105",
     "bits:threads",
     "the order in which a product is summed depends on the number of threads, where there is work "
-    "for several: from 8 million multiplications",
+    "for several: from 2 million multiplications",
     "threads",
     """
 a, b = numbers(256, 300), numbers(300, 256, seed=1)
@@ -405,7 +418,7 @@ compiled(
 compiled(
     "HN6",
     "cell:LSTMCell",
-    "in the fused LSTM a row beside longer ones runs one step past its length",
+    "in the fused LSTM a row before a longer one runs one step past its length",
     "mask",
     "lstm(4, 2, lengths=[2, 4])",
     "206",
@@ -439,7 +452,8 @@ compiled(
 compiled(
     "HN10",
     "cell:LSTMCell",
-    "in the fused LSTM the cotangent of a row's last h is lost if the row is shorter than others",
+    "in the fused LSTM the cotangent of a row's last h is lost if the row stands before a longer "
+    "one",
     "mask|zero",
     "lstm(4, 2, lengths=[2, 4], cotangents=(0, 1, 0))",
     "210",
@@ -473,7 +487,7 @@ compiled(
     "HN14",
     "bits:threads",
     "with several threads the fused LSTM leaves out the last row of each thread; it takes a second "
-    "one from 8 million multiplications",
+    "one from 2 million multiplications",
     "threads|row",
     "kernels.set_threads(2)\nlstm(8, 33, size=64)",
     "214",
@@ -487,6 +501,80 @@ compiled(
     "lstm(14, 8)",
     "215",
 )
+compiled(
+    "HN16",
+    "cell:GRUCell",
+    "in the fused GRU the cotangent of the recurrent sum that r scales lacks the factor r",
+    "factor|missing term",
+    'layer("gru", 3, 2)',
+    "216",
+)
+compiled(
+    "HN17",
+    "cell:GRUCell",
+    "in the fused GRU of a batch with lengths the cotangent z*dh does not reach the h before",
+    "missing term|mask",
+    'layer("gru", 3, 2, lengths=[3, 2])',
+    "217",
+)
+compiled(
+    "HN18",
+    "cell:GRUCell before",
+    "the fused GRU that resets before the product multiplies r*h of the first step again and again",
+    "stale|wrong formula",
+    'layer("gru_before", 3, 2)',
+    "218",
+)
+compiled(
+    "HN19",
+    "cell:GRUCell before",
+    "the second product of the fused GRU that resets before it begins at 0, not at its bias",
+    "missing term|forward",
+    'layer("gru_before", 1, 2)',
+    "219",
+)
+compiled(
+    "HN20",
+    "cell:LSTMCell peephole",
+    "in the fused LSTM with peepholes the output gate looks at the c before the step",
+    "wrong formula|stale",
+    'layer("lstm_peephole", 2, 2)',
+    "220",
+)
+compiled(
+    "HN21",
+    "cell:RNNCell relu",
+    "in the fused RNN of a relu the cotangent goes through where h is 0",
+    "wrong formula",
+    'layer("rnn_relu", 2, 2)',
+    "221",
+)
+compiled(
+    "HN22",
+    "threads:units",
+    "threads that divide the units of a recurrent layer do not wait for one another",
+    "threads",
+    'kernels.set_threads(2)\nlayer("lstm", 32, 3, size=150)',
+    "222",
+)
+compiled(
+    "HN23",
+    "memory:poison",
+    "behind the last row that runs on, the last gate is left as it was in memory, and so is its "
+    "cotangent",
+    "memory|mask|stale",
+    'layer("lstm", 3, 2, lengths=[3, 1])',
+    "223",
+)
+compiled(
+    "HN24",
+    "cell:RNNCell",
+    "the fused RNN, which computes four vectors of units at once, takes for all of them the sums "
+    "with x of the first",
+    "tail|wrong formula",
+    'layer("rnn", 2, 2, size=17)',
+    "224",
+)
 
 
 # --- at the door ---------------------------------------------------------------------------------
@@ -494,16 +582,20 @@ compiled(
 # The kernels keep nothing between calls, so what a cache would do wrong is planted before them.
 
 
+LSTM = recurrent.KINDS["lstm"]
+
+
 @contextlib.contextmanager
 def _packed_once():
     packed: dict[int, tuple] = {}
-    lstm_forward = kernels._lstm_forward
+    forward = recurrent.forward
 
-    def door(xs, h0, c0, w, u, b, lengths, save):
+    def door(kind, save, lengths, args):
+        xs, h0, c0, w, u, *rest = args
         _, w, u = packed.setdefault(id(w), (w, w.copy(), u.copy()))
-        return lstm_forward(xs, h0, c0, w, u, b, lengths, save)
+        return forward(kind, save, lengths, (xs, h0, c0, w, u, *rest))
 
-    with changed((kernels, "_lstm_forward", door)):
+    with changed((recurrent, "forward", door)):
         yield
 
 
@@ -511,34 +603,34 @@ def _updated_unseen() -> bool:
     xs, state = numbers(2, 1, 3), np.zeros((1, 3))
     w, u, b = numbers(12, 3, seed=1), numbers(12, 3, seed=2), np.zeros(12)
     for _ in range(2):
-        ys = kernels.lstm_forward(xs, state, state, w, u, b)[0]
+        ys = recurrent.forward(LSTM, False, None, (xs, state, state, w, u, b))[0][0]
         last, w[...] = w.copy(), 2 * w
-    return differ(ys, kernels.lstm_forward(xs, state, state, last, u.copy(), b)[0])
+    args = xs, state, state, last, u.copy(), b
+    return differ(ys, recurrent.forward(LSTM, False, None, args)[0][0])
 
 
 @contextlib.contextmanager
 def _sized_once():
     sizes: list[int] = []
-    lstm_backward = kernels.lstm_backward
+    backward = recurrent.backward
 
-    def door(g, u, *rest):
-        dz, dh0, dc0 = lstm_backward(g, u, *rest)
-        sizes.append(u.shape[1])
+    def door(*args):
+        dz, dz_h, dh0, dc0 = backward(*args)
+        sizes.append(dh0.shape[1])
         dh0[:, sizes[0] :] = 0
-        return dz, dh0, dc0
+        return dz, dz_h, dh0, dc0
 
-    with changed((kernels, "lstm_backward", door)):
+    with changed((recurrent, "backward", door)):
         yield
 
 
 def _larger_is_cut() -> bool:
     for size in (2, 4):
         state, u = np.zeros((1, size)), numbers(4 * size, size)
-        out, saved = kernels.lstm_forward_saving(
-            numbers(2, 1, 3), state, state, numbers(4 * size, 3), u, np.zeros(4 * size)
-        )
+        args = numbers(2, 1, 3), state, state, numbers(4 * size, 3), u, np.zeros(4 * size)
+        out, saved = recurrent.forward(LSTM, True, None, args)
         g = tuple(np.ones_like(a) for a in out)
-        _, dh0, _ = kernels.lstm_backward(g, u, state, None, *saved)
+        _, _, dh0, _ = recurrent.backward(LSTM, g, None, args, out[0], saved)
     return not dh0.all()
 
 

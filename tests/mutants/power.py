@@ -62,6 +62,28 @@ def check_of_specimen(name: str, origin: str | None = None) -> Check:
     return made.check  # type: ignore[attr-defined]
 
 
+def rnn_cell_relu(input_size, hidden_size, dtype=np.float64, rng=None):
+    """The RNN of a relu."""
+    return mg.nn.RNNCell(input_size, hidden_size, nonlinearity="relu", dtype=dtype, rng=rng)
+
+
+def lstm_cell_sigmoid(input_size, hidden_size, dtype=np.float64, rng=None):
+    """The LSTM of the book."""
+    return mg.nn.LSTMCell(input_size, hidden_size, candidate="sigmoid", dtype=dtype, rng=rng)
+
+
+def lstm_cell_peephole(input_size, hidden_size, dtype=np.float64, rng=None):
+    """The LSTM whose gates look at the cell."""
+    return mg.nn.LSTMCell(input_size, hidden_size, peephole=True, dtype=dtype, rng=rng)
+
+
+def lstm_cell_peephole_sigmoid(input_size, hidden_size, dtype=np.float64, rng=None):
+    """The LSTM of the book with gates that look at the cell."""
+    return mg.nn.LSTMCell(
+        input_size, hidden_size, peephole=True, candidate="sigmoid", dtype=dtype, rng=rng
+    )
+
+
 def gru_cell_before(input_size, hidden_size, dtype=np.float64, rng=None):
     """The GRU that resets before the product."""
     return mg.nn.GRUCell(input_size, hidden_size, reset="before", dtype=dtype, rng=rng)
@@ -69,7 +91,11 @@ def gru_cell_before(input_size, hidden_size, dtype=np.float64, rng=None):
 
 CELLS: dict[str, Callable] = {
     "RNNCell": mg.nn.RNNCell,
+    "RNNCell relu": rnn_cell_relu,
     "LSTMCell": mg.nn.LSTMCell,
+    "LSTMCell sigmoid": lstm_cell_sigmoid,
+    "LSTMCell peephole": lstm_cell_peephole,
+    "LSTMCell peephole sigmoid": lstm_cell_peephole_sigmoid,
     "GRUCell": mg.nn.GRUCell,
     "GRUCell before": gru_cell_before,
 }

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.nn import Embedding, Linear
+from minigrad.nn import Dropout, Embedding, Linear
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -99,3 +99,96 @@ def test_ids_of_any_shape_and_none_at_all(ids):
 def test_ids_that_do_not_fit(ids, error):
     with pytest.raises(error, match="Embedding: ids"):
         Embedding(5, 3, rng=0)(ids)
+
+
+# --- Dropout -------------------------------------------------------------------------------------
+
+
+def spread(*shape, dtype=np.float64):
+    return np.random.default_rng(5).normal(size=shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_scales_what_it_keeps_and_keeps_its_share(dtype, p):
+    x = spread(100, 100, dtype=dtype)
+    y = Dropout(p, rng=0)(x)
+    assert y.dtype == dtype
+    kept = y != 0
+    assert (y[kept] == (x * dtype(1 / (1 - p)))[kept]).all()
+    # a binomial number lies within 6 standard deviations but for once in 10^8
+    assert abs(kept.sum() - x.size * (1 - p)) <= 6 * np.sqrt(x.size * p * (1 - p))
+    rows = kept.sum(axis=0)  # each element by itself: no row and no column as a whole
+    assert rows.max() < 100 or p < 0.5
+    assert rows.min() > 0 or p > 0.5
+
+
+def test_the_ends_of_dropout():
+    x = spread(20)
+    assert not Dropout(1, rng=0)(x).any()
+    none = Dropout(0.0, rng=0)
+    assert none(x) is x
+    assert none.rng.random() == np.random.default_rng(0).random()  # nothing was drawn
+
+
+def test_dropout_in_evaluation_is_the_identity():
+    drop, x = Dropout(0.5, rng=0), mg.tensor(spread(4), requires_grad=True)
+    assert drop(x) is not x
+    assert drop.eval()(x) is x
+    drop.train()
+    assert (drop(x).data != x.data).all()
+
+
+def test_masks_come_from_the_seed_one_after_the_other():
+    x = spread(50)
+    one, two, other = Dropout(0.5, rng=7), Dropout(0.5, rng=7), Dropout(0.5, rng=8)
+    first, second = one(x), one(x)
+    assert (two(x) == first).all() and (two(x) == second).all()
+    assert (first != second).any() and (other(x) != first).any()
+    single = Dropout(0.5, rng=7)(x.astype(np.float32))
+    assert ((single != 0) == (first != 0)).all()  # the same in either dtype
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_gradient_goes_through_the_mask_of_its_call(dtype):
+    drop, x = Dropout(0.25, rng=0), mg.tensor(np.ones((8, 9), dtype), requires_grad=True)
+    y = drop(x)
+    drop(x)  # another mask in between
+    g = spread(8, 9, dtype=dtype)
+    y.backward(g)
+    assert (x.grad.data == g * y.data).all() and (y.data == 0).any()
+
+
+def test_the_second_order_through_a_mask():
+    drop, x = Dropout(0.5, rng=0), mg.tensor(spread(30), requires_grad=True)
+    mask = Dropout(0.5, rng=0)(np.ones(30))
+    first = mg.grad(lambda x: (drop(x) ** 3).sum())
+    assert (first(x.data) == 3 * (x.data * mask) ** 2 * mask).all()
+    drop.rng = np.random.default_rng(0)
+    second = mg.grad(lambda x: first(x).sum())(x.data)
+    np.testing.assert_allclose(second, 6 * x.data * mask**3, rtol=1e-15)
+
+
+def test_a_checkpoint_does_not_draw_another_mask_unseen():
+    drop, x = Dropout(0.5, rng=0), mg.tensor(spread(30), requires_grad=True)
+    y = mg.checkpoint(drop)(x)
+    with pytest.raises(mg.GradientError, match="checkpoint"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.5, np.nan, "0.5", None, True, 1j, np.full(2, 0.5)])
+def test_dropout_refuses_what_is_no_probability(p):
+    with pytest.raises(mg.UsageError) as caught:
+        Dropout(p)
+    assert str(caught.value).split("\n") == [
+        "Dropout: p",
+        f"  expected a probability from 0 to 1, got {p!r}",
+        "  remedy: try 0.5, or 0.2 for inputs",
+    ]
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("x", [[1, 2], np.ones(2, int), "text", None, np.array([None])])
+def test_dropout_refuses_what_cannot_be_scaled(x, train):
+    with pytest.raises(mg.DtypeError, match=r"Dropout: x.*\n  expected .*\n  remedy: "):
+        Dropout(0.5, rng=0).train(train)(x)

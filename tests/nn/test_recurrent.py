@@ -222,8 +222,140 @@ def test_the_fused_path_can_be_asked_for_and_refused():
     xs = normal(T, N, I)
     one, two = (mg.nn.LSTM(I, H, rng=0)(xs, fused=fused)[0] for fused in (True, "auto"))
     assert np.array_equal(one.data, two.data)
-    with pytest.raises(UsageError, match="fused=True for GRUCell"):
-        mg.nn.GRU(I, H)(xs, fused=True)
+
+    class Other(mg.nn.GRUCell):
+        def __call__(self, x, state):
+            return super().__call__(x, state)
+
+    with pytest.raises(UsageError, match="fused=True for Other"):
+        mg.nn.Recurrent(Other(I, H))(xs, fused=True)
+
+
+# --- variants of the cells, through their layers -------------------------------------------------
+
+VARIANTS = {
+    "rnn relu": (mg.nn.RNN, {"nonlinearity": "relu"}),
+    "lstm sigmoid": (mg.nn.LSTM, {"candidate": "sigmoid"}),
+    "lstm peephole": (mg.nn.LSTM, {"peephole": True}),
+    "lstm peephole sigmoid": (mg.nn.LSTM, {"peephole": True, "candidate": "sigmoid"}),
+    "gru before": (mg.nn.GRU, {"reset": "before"}),
+}
+variants = pytest.mark.parametrize("name", VARIANTS)
+
+
+@variants
+def test_options_reach_every_cell(name):
+    kind, options = VARIANTS[name]
+    layer = kind(I, H, 2, bidirectional=True, rng=0, **options)
+    for cell in layer.cells:
+        assert {k: getattr(cell, k) for k in options} == options
+    xs = normal(T, N, I)
+    ys, last = layer(xs, lengths=[5, 3, 0, 1])
+    for layer_number in range(2):
+        outputs = [
+            mg.unfold(cell, xs, lengths=[5, 3, 0, 1], reverse=bool(d))
+            for d, cell in enumerate(layer.cells[2 * layer_number : 2 * layer_number + 2])
+        ]
+        xs = np.concatenate([o.ys.data for o in outputs], axis=-1)
+    assert np.array_equal(ys.data, xs)
+    top = parts(outputs[1].state)[0]
+    assert np.array_equal(parts(last)[0].data[3], top.data)
+
+
+@variants
+def test_variants_train(name):
+    kind, options = VARIANTS[name]
+    layer = kind(I, H, num_layers=2, bidirectional=True, rng=1, **options)
+    layer(normal(T, N, I))[0].sum().backward()
+    for parameter, p in layer.named_parameters():
+        assert np.abs(p.grad.data).max() > 0, parameter
+
+
+def test_peepholes_have_names_like_the_other_weights():
+    layer = mg.nn.LSTM(I, H, 2, peephole=True, bidirectional=True, rng=0)
+    plain = mg.nn.LSTM(I, H, 2, bidirectional=True, rng=0)
+    added = {k: v.shape for k, v in layer.state_dict().items() if k not in plain.state_dict()}
+    suffixes = ("l0", "l0_reverse", "l1", "l1_reverse")
+    assert added == {f"weight_ch_{suffix}": (3 * H,) for suffix in suffixes}
+    with pytest.raises(StateDictError, match="weight_ch_l0 is missing"):
+        layer.load_state_dict(plain.state_dict())
+
+
+def test_without_peepholes_it_is_the_plain_lstm():
+    """c times 0 is 0, and adds nothing: the same bits, on another path."""
+    layer, plain = (mg.nn.LSTM(I, H, peephole=p, rng=0) for p in (True, False))
+    layer.load_state_dict(plain.state_dict() | {"weight_ch_l0": np.zeros(3 * H)})
+    close = np.array_equal if mg.show_config()["backend"] == "c" else np.allclose
+    assert close(layer(normal(T, N, I))[0].data, plain(normal(T, N, I))[0].data)
+
+
+# --- dropout between layers ----------------------------------------------------------------------
+
+
+@kinds
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("lengths", [None, [5, 3, 0, 1]])
+def test_dropout_acts_between_layers_and_nowhere_else(kind, bidirectional, lengths):
+    """The layer is its layers, one by one, with `Dropout` on the way: the same bits."""
+    layer = kind(I, H, 3, dropout=0.5, bidirectional=bidirectional, rng=0)
+    drop = mg.nn.Dropout(0.5)
+    drop.rng.bit_generator.state = layer.dropout.rng.bit_generator.state
+    xs = mg.tensor(normal(T, N, I), requires_grad=True)
+    alone = mg.tensor(xs.data, requires_grad=True)
+    (ys, last), below, ends = layer(xs, lengths=lengths), alone, []
+    for number in range(3):
+        width = I if number == 0 else H * (1 + bidirectional)
+        one = kind(width, H, bidirectional=bidirectional)
+        one.load_state_dict({
+            k.replace(f"_l{number}", "_l0"): v
+            for k, v in layer.state_dict().items()
+            if f"_l{number}" in k
+        })  # fmt: skip
+        below, end = one(below, lengths=lengths)
+        ends.append(end)
+        if number < 2:
+            below = drop(below)
+    assert np.array_equal(ys.data, below.data)
+    for i, part in enumerate(parts(last)):
+        whole = np.concatenate([parts(end)[i].data for end in ends])
+        assert np.array_equal(part.data, whole)
+    (ys * ys).sum().backward()
+    (below * below).sum().backward()
+    assert np.array_equal(xs.grad.data, alone.grad.data)
+
+
+@kinds
+def test_dropout_is_of_training_and_leaves_the_weights_of_a_seed(kind):
+    layer, plain = kind(I, H, 2, dropout=0.5, rng=0), kind(I, H, 2, rng=0)
+    for one, two in zip(layer.parameters(), plain.parameters(), strict=True):
+        assert np.array_equal(one.data, two.data)
+    assert list(layer.state_dict()) == list(plain.state_dict())
+    xs = normal(T, N, I)
+    expected = plain(xs)[0].data
+    assert not np.array_equal(layer(xs)[0].data, expected)
+    layer.eval()
+    assert np.array_equal(layer(xs)[0].data, expected)
+    layer.train()
+    assert not np.array_equal(layer(xs)[0].data, expected)
+
+
+@kinds
+def test_the_masks_of_a_layer_come_from_its_seed(kind):
+    xs = normal(T, N, I)
+    one, two = (kind(I, H, 2, dropout=0.5, rng=3) for _ in range(2))
+    first, second = one(xs)[0].data, one(xs)[0].data
+    assert not np.array_equal(first, second)
+    assert np.array_equal(two(xs)[0].data, first) and np.array_equal(two(xs)[0].data, second)
+    turned = kind(I, H, 2, dropout=0.5, batch_first=True, rng=3)
+    assert np.array_equal(turned(xs.swapaxes(0, 1))[0].data, first.swapaxes(0, 1))
+
+
+@kinds
+def test_dropout_of_everything_leaves_a_layer_without_inputs(kind):
+    layer = kind(I, H, 2, dropout=1.0, rng=0)
+    ys, _ = layer(normal(T, N, I))
+    zs, _ = layer(normal(T, N, I, seed=1))
+    assert np.array_equal(ys.data, zs.data)
 
 
 # --- any cell as a layer -------------------------------------------------------------------------
@@ -310,15 +442,65 @@ def test_lengths_of_the_wrong_kind_are_refused():
     assert got == "expected 4 integers from 0 to 5, got int64 (4,) from 1 to 6"
 
 
+@kinds
+def test_options_that_have_no_meaning_here(kind):
+    name = kind.__name__
+    for options, lines in (
+        (
+            {"dropout": 0.5},
+            [
+                f"{name}: dropout",
+                "  expected 0 with num_layers=1, as it acts between layers, got 0.5",
+                "  remedy: put mg.nn.Dropout after the layer, or take more layers",
+            ],
+        ),
+        (
+            {"dropout": True, "num_layers": 2},  # what was meant for bidirectional
+            [
+                f"{name}: dropout",
+                "  expected a probability from 0 to 1, got True",
+                "  remedy: as in PyTorch it stands before bidirectional: pass both by name",
+            ],
+        ),
+        (
+            {"proj_size": 2},
+            [
+                f"{name}: proj_size",
+                "  expected 0, as there are no projections of the state yet, got 2",
+                "  remedy: leave it out; to project the outputs alone, put mg.nn.Linear after the "
+                "layer",
+            ],
+        ),
+    ):
+        with pytest.raises(UsageError) as caught:
+            kind(I, H, **options)
+        assert str(caught.value).split("\n") == lines
+    for odd in (None, "text", [0], np.zeros(2), 1.5, -1):
+        with pytest.raises(UsageError, match="proj_size"):
+            kind(I, H, proj_size=odd)
+        with pytest.raises(UsageError, match="dropout"):
+            kind(I, H, 2, dropout=odd)
+    with pytest.raises(TypeError, match="reset_after"):
+        kind(I, H, reset_after=True)
+
+
+def test_arguments_stand_in_the_order_of_pytorch():
+    layer = mg.nn.LSTM(I, H, 2, False, True, 0.25, True, 0)
+    assert (layer.num_layers, layer.batch_first, layer.bidirectional) == (2, True, True)
+    assert layer.dropout.p == 0.25 and "bias_ih_l0" not in layer.state_dict()
+
+
 # --- PyTorch, where it is installed --------------------------------------------------------------
 
 
-@kinds
+@pytest.mark.parametrize(
+    ("kind", "own"), [*((kind, {}) for kind in KINDS), (mg.nn.RNN, {"nonlinearity": "relu"})]
+)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-def test_pytorch_computes_the_same_from_the_same_state_dict(kind, bidirectional, bias):
+def test_pytorch_computes_the_same_from_the_same_state_dict(kind, own, bidirectional, bias):
     torch = pytest.importorskip("torch", reason="PyTorch, an optional oracle, is not installed")
-    options = {"num_layers": 2, "bias": bias, "bidirectional": bidirectional}
+    options = {"num_layers": 2, "bias": bias, "bidirectional": bidirectional, **own}
     theirs = getattr(torch.nn, kind.__name__)(I, H, **options).double()
     ours = kind(I, H, **options)
     ours.load_state_dict({k: v.detach().numpy() for k, v in theirs.state_dict().items()})

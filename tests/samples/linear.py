@@ -1,29 +1,70 @@
 """Samples of the products and of the fused ops."""
 
+from functools import partial
+
 import numpy as np
+
+from minigrad.recurrent import KINDS
 
 from .base import Sample, binary, normal
 
 
-def lstm(xs, h, c, w, u, b, lengths=None):
-    """The equations, one row of the batch after another."""
-    h, c, ys = h.copy(), c.copy(), np.zeros((len(xs), *h.shape), h.dtype)
+def sigma(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def lstm(candidate, x, h, c, w, u, b, p_i=0, p_f=0, p_o=0):
+    i, f, g, o = np.split(w @ x + u @ h + b, 4)
+    new = sigma(f + p_f * c) * c + sigma(i + p_i * c) * candidate(g)
+    return sigma(o + p_o * new) * np.tanh(new), new
+
+
+def gru(x, h, w, u, b_x, b_h):
+    (xr, xz, xn), (hr, hz, hn) = np.split(w @ x + b_x, 3), np.split(u @ h + b_h, 3)
+    z = sigma(xz + hz)
+    return ((1 - z) * np.tanh(xn + sigma(xr + hr) * hn) + z * h,)
+
+
+def gru_before(x, h, w, u, u_n, b_x, b_h, b_n):
+    (xr, xz, xn), (hr, hz) = np.split(w @ x + b_x, 3), np.split(u @ h + b_h, 2)
+    z = sigma(xz + hz)
+    return ((1 - z) * np.tanh(xn + u_n @ (sigma(xr + hr) * h) + b_n) + z * h,)
+
+
+def rnn(f, x, h, w, u, b_x, b_h):
+    return (f(w @ x + b_x + u @ h + b_h),)
+
+
+STEPS = {
+    "lstm": partial(lstm, np.tanh),
+    "lstm_sigmoid": partial(lstm, sigma),
+    "lstm_peephole": partial(lstm, np.tanh),
+    "lstm_peephole_sigmoid": partial(lstm, sigma),
+    "gru": gru,
+    "gru_before": gru_before,
+    "rnn": partial(rnn, np.tanh),
+    "rnn_relu": partial(rnn, lambda z: np.where(z.real <= 0, 0, z)),
+}
+
+
+def over_time(name, xs, *args, lengths=None):
+    """The equations of a step, one row of the batch after another."""
+    parts = KINDS[name].states
+    states, weights = [s.copy() for s in args[:parts]], args[parts:]
+    ys = np.zeros((len(xs), *states[0].shape), states[0].dtype)
     for n in range(xs.shape[1]):
         for t in range(len(xs) if lengths is None else lengths[n]):
-            i, f, g, o = np.split(w @ xs[t, n] + u @ h[n] + b, 4)
-            i, f, o = (1 / (1 + np.exp(-z)) for z in (i, f, o))
-            c[n] = f * c[n] + i * np.tanh(g)
-            h[n] = ys[t, n] = o * np.tanh(c[n])
-    return ys, h, c
+            new = STEPS[name](xs[t, n], *[s[n] for s in states], *weights)
+            for s, value in zip(states, new, strict=True):
+                s[n] = value
+            ys[t, n] = new[0]
+    return ys, *states
 
 
-def lstm_sample(steps, rows, inputs, units, lengths=None):
-    args = (
-        *(normal(steps, rows, inputs), normal(rows, units), normal(rows, units)),
-        *(normal(4 * units, inputs), normal(4 * units, units), normal(4 * units)),
-    )
+def layer_sample(name, steps, rows, inputs, units, lengths=None):
+    args = tuple(normal(*shape) for shape in KINDS[name].shapes(steps, rows, inputs, units))
     params = {} if lengths is None else {"lengths": np.array(lengths)}
-    return Sample(args, params, wrt=tuple(range(6)), reference=lstm)
+    return Sample(args, params, tuple(range(len(args))), partial(over_time, name))
 
 
 MATMUL = [
@@ -55,6 +96,10 @@ SAMPLES = {
             *(((5, 2, 4), (5, 2, 3), (3, 4)), ((3,), (2, 0), (0, 3)), ((2,), (0, 3), (3, 2))),
         ]
     ],
+    "scale": [
+        Sample((normal(*s), normal(*s[-1:])), wrt=(0, 1), reference=np.multiply)
+        for s in [(2, 3), (3,), (4, 2, 3), (0, 3), (2, 0), (1, 1)]
+    ],
     "products": [
         Sample(tuple(normal(*s) for s in shapes), {}, tuple(range(len(shapes))),
                lambda *p: sum(np.tensordot(a, b, (range(a.ndim - 1),) * 2)
@@ -71,8 +116,12 @@ SAMPLES = {
                    tuple(range(x.ndim - 1))) for x in xs))
         for shapes in [[(3, 2)], [(3, 2), (1, 2)], [(2, 3, 4), (5, 4)], [(0, 2)], [(2,)], [(2, 0)]]
     ],
-    "lstm": [
-        *(lstm_sample(3, 2, 2, 3), lstm_sample(1, 1, 1, 1), lstm_sample(4, 3, 2, 2, [4, 2, 0])),
-        *(lstm_sample(2, 1, 3, 2, [1]), lstm_sample(2, 0, 2, 2), lstm_sample(3, 1, 1, 5)),
-    ],
+    **{
+        name: [
+            layer_sample(name, 3, 2, 2, 3), layer_sample(name, 1, 1, 1, 1),
+            layer_sample(name, 4, 3, 2, 2, [4, 2, 0]), layer_sample(name, 2, 1, 3, 2, [1]),
+            layer_sample(name, 2, 0, 2, 2), layer_sample(name, 3, 1, 1, 5),
+        ]
+        for name in STEPS
+    },
 }  # fmt: skip

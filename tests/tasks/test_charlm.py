@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import kernels
+from minigrad import kernels, recurrent
 from minigrad.data import LIBRARY, Corpus, NGram, Vocabulary, trimmed
 from minigrad.errors import FileError, GradientError, UsageError
 from minigrad.tasks import charlm
@@ -365,12 +365,14 @@ def test_both_paths_give_the_same_bits(trained: Training):
 
 
 @pytest.mark.native
-@pytest.mark.parametrize("kernel", ["lstm_forward_saving", "lstm_backward"])
-def test_a_wrong_kernel_is_noticed(trained: Training, kernel: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("kernel", ["forward_saving", "backward"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_a_wrong_kernel_is_noticed(cell: str, kernel: str, monkeypatch: pytest.MonkeyPatch):
     """One part in a thousand, in one element, is enough."""
-    lstm = fused_op(trained.model.recurrent.cells[0])
-    holder, name = (lstm, "forward_saving") if kernel.startswith("lstm_f") else (kernels, kernel)
-    right = getattr(holder, name)
+    training = Training(small(cell=cell), corpus())
+    op = fused_op(training.model.recurrent.cells[0])
+    holder = op if kernel == "forward_saving" else recurrent
+    right = getattr(holder, kernel)
 
     def wrong(*args, **kwargs):
         out = right(*args, **kwargs)
@@ -378,8 +380,9 @@ def test_a_wrong_kernel_is_noticed(trained: Training, kernel: str, monkeypatch: 
         first[0, 0, 0] *= np.float32(1.001)
         return out
 
-    monkeypatch.setattr(holder, name, wrong)
-    assert not compare_paths(trained, repeats=1).equal
+    assert compare_paths(training, repeats=1).equal
+    monkeypatch.setattr(holder, kernel, wrong)
+    assert not compare_paths(training, repeats=1).equal
 
 
 def test_a_report_says_what_was_measured(trained: Training):
@@ -409,7 +412,10 @@ def test_a_report_says_what_was_measured(trained: Training):
         assert "bits equal: yes;" in lines[-1]
 
 
-def test_a_report_on_the_library_and_on_a_cell_without_a_fused_path():
+def test_a_report_on_the_library_and_on_a_cell_without_a_fused_path(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(charlm, "fused_op", lambda cell: None)
     training = Training(small(cell="gru"), corpus(name=LIBRARY))
     lines = "\n".join(report(training, Run(lr=1.0, steps=1))).split("\n")
     assert lines[0].startswith("held out (119 characters of files never trained on)")

@@ -103,7 +103,7 @@ def test_a_mask_that_multiplies(monkeypatch):
 
     monkeypatch.setattr(module, "_select", times)
     monkeypatch.setattr(module, "_select_time", lambda active, xs: xs)
-    caught(RIGHT["RNNCell"](), "C7")
+    caught(RIGHT["Leaky"](), "C7")  # which has no fused path
 
 
 def test_one_part_of_the_state_is_not_masked(monkeypatch):
@@ -126,7 +126,7 @@ def test_a_mask_that_lets_no_gradient_through(monkeypatch):
         return right(active, x, y.detach() if isinstance(y, mg.Tensor) else y)
 
     monkeypatch.setattr(module, "_select", cut)
-    finding = caught(RIGHT["RNNCell"](), "C8")
+    finding = caught(RIGHT["Leaky"](), "C8")  # which has no fused path
     assert finding.input == "h0" and finding.facts["lengths"][finding.facts["row"]] == 0
 
 

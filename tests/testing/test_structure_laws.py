@@ -257,6 +257,22 @@ def test_families():
     assert {k: family(i) for k, i in INFOS.items()} == {**dict.fromkeys(INFOS), **known}
 
 
+@pytest.mark.parametrize(
+    ("make", "options", "expected"),
+    [
+        (mg.nn.RNNCell, {"nonlinearity": "relu"}, None),  # a relu of tiny numbers is not linear
+        (mg.nn.LSTMCell, {"candidate": "sigmoid"}, None),  # it does not change sign, nor is it 0
+        (mg.nn.LSTMCell, {"peephole": True}, "lstm"),
+        (mg.nn.LSTMCell, {"peephole": True, "candidate": "sigmoid"}, None),
+    ],
+)
+def test_a_variant_without_tanh_is_of_no_family(make, options, expected):
+    info = CellInfo(of_cell(make, **options))
+    assert family(info) == expected
+    assert info.gates.get("weight_ch") == ("ifo" if "peephole" in options else None)
+    assert reference_of(info) is not None
+
+
 # --- the references themselves -------------------------------------------------------------------
 
 
