@@ -44,7 +44,7 @@ def compiler() -> list[str] | None:
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
+def compiled() -> ctypes.CDLL | None:
     """peak.c, compiled and loaded; None without a compiler."""
     command = compiler()
     if command is None:
@@ -63,7 +63,7 @@ def library() -> ctypes.CDLL | None:
 
 def gflops(dtype: str, threads: int = 1, takes: int = 20) -> float | None:
     """The best of several takes, in GFLOP/s of all threads together; None without a compiler."""
-    lib = library()
+    lib = compiled()
     if lib is None:
         return None
     is_f64, allowed = dtype == "f64", cpus()
@@ -94,7 +94,7 @@ def gflops(dtype: str, threads: int = 1, takes: int = 20) -> float | None:
 
 
 def main() -> int:
-    lib = library()
+    lib = compiled()
     if lib is None:
         print("no C compiler: no peak")
         return 0

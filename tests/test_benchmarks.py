@@ -338,9 +338,9 @@ def test_a_peer_that_is_not_installed_is_skipped(monkeypatch, capsys):
 
 def test_without_a_compiler_there_is_no_peak(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CC", "no-such-compiler")
-    peak.library.cache_clear()
+    peak.compiled.cache_clear()
     assert peak.gflops("f32") is None
-    peak.library.cache_clear()
+    peak.compiled.cache_clear()
     assert report.number(result(minigrad=[1.0]).percent("minigrad")) != "-"
     unknown = result(minigrad=[1.0])
     unknown.peak = None
