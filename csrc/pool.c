@@ -17,9 +17,9 @@
 #endif
 
 enum {
-    /* A waiting thread looks this often before it sleeps, a few tens of microseconds: longer than the gap between
-     * the kernels of one training step, short enough not to be felt by others. */
-    SPINS = 2000,
+    /* A waiting thread looks this often before it sleeps, some 150 microseconds: longer than the gap between the
+     * kernels of one training step, which Python fills; to wake a thread costs as much as a small kernel. */
+    SPINS = 15000,
     /* At a barrier, before it gives its core away: the one that it waits for may be next on this very core. */
     SPINS_AT_BARRIER = 300,
 };

@@ -149,7 +149,7 @@ _scratch = _Scratch()
 
 # Fresh memory costs a page fault every 4 KiB, for large results more than their computation. So the
 # memory of large results is kept when the last array on it has gone, and given to the next one.
-LARGE = 1 << 18  # bytes from which a result is such a large one
+LARGE = 1 << 17  # bytes from which a result is such a large one; for these malloc maps new pages
 IDLE_MOST = 1 << 28  # bytes kept at most while nobody uses them
 _idle: dict[int, bytearray] = {}  # by id, the newest last
 _idle_lock = threading.RLock()  # an array may go, and call `_keep`, at any moment, here too
